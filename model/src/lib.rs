@@ -1,0 +1,25 @@
+//! The pure core: what Lumora knows and decides, without doing anything.
+//!
+//! Nothing in this room performs IO, reads a clock or draws randomness. Time, identifiers and
+//! what is known of the outside  come in as arguments, so every rule can be
+//! tested as a value. A decision cannot fail for technical reasons: it yields events or refuses
+//! with a named reason.
+//!
+//! # Contract
+//! - `decide(&State, Command, &Facts, now) -> Result<Vec<Event>, Refusal>` never changes state.
+//! - `evolve(&mut State, &Event)` never refuses: an event is a fact.
+//! - Events hold no personal data. A recipient is named by its [`RecipientIndex`] and its mail
+//!   domain; addresses, names, subjects, headers and bodies live in [`content`] alone.
+
+pub mod address;
+pub mod content;
+pub mod delivery;
+pub mod ids;
+pub mod stream;
+pub mod time;
+
+pub use ids::{
+    ApiKeyId, AppId, DomainId, EventId, MessageId, RecipientIndex, TemplateId, TenantId, UserId,
+};
+pub use stream::StreamId;
+pub use time::Timestamp;
