@@ -1,0 +1,97 @@
+//! The seam: what everyone who holds the log may ask of it.
+
+use std::sync::Arc;
+
+use model::StreamId;
+use tokio::sync::watch;
+
+use crate::{
+    content::{ContentLocation, Hour, Sealed},
+    error::{AppendError, CloseError, ContentError, ReadError},
+    event::{Append, Appended, BoxFuture, Recorded},
+    position::{Position, Version},
+};
+
+/// Most bytes of events that one read returns, unless a single event is longer.
+pub const MAX_READ_BYTES: usize = 4 * 1024 * 1024;
+/// Most events that one read returns.
+pub const MAX_READ_EVENTS: usize = 8192;
+
+/// An append-only log of events in streams, with one total order.
+///
+/// # Contract
+/// Checked by one suite against every implementation.
+/// - An append is answered with [`Appended`] only once it is durable, and is then seen by every
+///   read. Nothing is seen by a read or announced by [`EventLog::head`] before it is durable.
+/// - Positions run from 1 without gaps, versions of a stream likewise; an append's events stand
+///   together.
+/// - The content of an append is durable before its events.
+/// - Reads block shortly on the disk: from async code, call them where blocking is allowed.
+pub trait EventLog: Send + Sync + 'static {
+    /// Appends events to one stream. Dropping the future does not take the append back.
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, AppendError>>;
+
+    /// The events of a stream after a version, oldest first; empty at its end. Returns at most
+    /// `limit`, [`MAX_READ_EVENTS`] events and about [`MAX_READ_BYTES`].
+    fn read_stream(
+        &self,
+        stream: StreamId,
+        after: Version,
+        limit: usize,
+    ) -> Result<Vec<Recorded>, ReadError>;
+
+    /// The events of the whole log after a position, oldest first; empty only at its end. Bounded
+    /// like [`EventLog::read_stream`]; fewer than `limit` does not mean the end.
+    fn read_all(&self, after: Position, limit: usize) -> Result<Vec<Recorded>, ReadError>;
+
+    /// The last durable position, and a signal when it moves.
+    fn head(&self) -> watch::Receiver<Position>;
+
+    /// A sealed record, checked against the hash in its location.
+    fn read_content(&self, location: &ContentLocation) -> Result<Sealed, ContentError>;
+
+    /// Overwrites a sealed record in place and gives its disk space back. Afterwards, and when it
+    /// was forgotten before, reading it is [`ContentError::Forgotten`].
+    fn erase(&self, location: &ContentLocation) -> Result<(), ContentError>;
+
+    /// Deletes all content written before an hour; returns how many segments went.
+    fn drop_content_before(&self, hour: Hour) -> Result<u64, ContentError>;
+
+    /// How the log is doing.
+    fn health(&self) -> Health;
+
+    /// Refuses further appends, finishes those that wait, seals, writes the checkpoint. Reads
+    /// still work; the directory is free once the log is dropped.
+    fn close(&self) -> BoxFuture<'_, Result<(), CloseError>>;
+}
+
+/// How a log is doing: for readiness and metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Health {
+    /// Whether appends can succeed.
+    pub writable: bool,
+    /// Why not, or what is wrong although it is.
+    pub reason: Option<Arc<str>>,
+    /// The last durable position.
+    pub head: Position,
+    /// The last position that is in sealed blocks.
+    pub sealed: Position,
+    /// Appends answered well since the log was opened.
+    pub appends: u64,
+    /// Events appended since the log was opened.
+    pub events: u64,
+    /// Appends refused for a conflict since the log was opened.
+    pub conflicts: u64,
+    /// Appends failed for a technical cause since the log was opened.
+    pub failures: u64,
+    /// Syncs of the journal since the log was opened.
+    pub journal_syncs: u64,
+    /// Syncs of content segments since the log was opened.
+    pub content_syncs: u64,
+    /// Journal bytes on disk.
+    pub journal_bytes: u64,
+    /// Bytes of events that are not yet sealed, in memory.
+    pub tail_bytes: u64,
+    /// Bytes free on the file system, where known.
+    pub disk_free_bytes: Option<u64>,
+}

@@ -1,0 +1,30 @@
+//! The log: the one place where what happened is written down.
+
+mod content;
+mod contract;
+mod engine;
+mod error;
+mod event;
+mod files;
+mod memory;
+mod position;
+mod store;
+mod vault;
+
+pub use content::{ContentHash, ContentLocation, Hour, MAX_SEALED_BYTES, NotSealed, Sealed};
+pub use contract::{EventLog, Health, MAX_READ_BYTES, MAX_READ_EVENTS};
+pub use error::{AppendError, Bound, Cause, CloseError, ContentError, OpenError, ReadError};
+pub use event::{
+    Append, Appended, BoxFuture, ChainHash, MAX_APPEND_BYTES, MAX_APPEND_CONTENT,
+    MAX_APPEND_EVENTS, MAX_EVENT_BYTES, NewEvent, Recorded,
+};
+pub use memory::{Fault, MemoryLog};
+pub use position::{Position, Version};
+pub use store::{
+    Batch, MAX_BATCH_WRITES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Row, Rows, Scan, Store, StoreError,
+    Table,
+};
+pub use vault::{
+    HashPurpose, MAX_PLAIN_BYTES, MasterKey, MasterKeyError, Purpose, ReplyKey, Vault, VaultError,
+    open_with, seal_with,
+};
