@@ -14,10 +14,16 @@
 pub mod address;
 pub mod content;
 pub mod delivery;
+pub mod domain;
+pub mod event;
 pub mod ids;
+pub mod message;
+pub mod retry;
 pub mod stream;
+pub mod tenant;
 pub mod time;
 
+pub use event::Event;
 pub use ids::{
     ApiKeyId, AppId, DomainId, EventId, MessageId, RecipientIndex, TemplateId, TenantId, UserId,
 };

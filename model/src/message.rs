@@ -1,0 +1,23 @@
+//! A message: one email to up to fifty recipients, from acceptance to its end.
+//!
+//! Every recipient ends exactly once: delivered, bounced, failed, suppressed or canceled. Until all
+//! have, the message has exactly one time at which it must be looked at again
+//! ([`Message::next_alarm`]), so that no crash can leave it waiting for ever.
+
+mod decide;
+mod events;
+mod state;
+
+pub use decide::{Accept, Command, Facts, Refusal, Report, SenderStanding, decide};
+pub use events::{
+    Accepted, AcceptedRecipient, Attempt, Bounced, Canceled, Deferred, Delivered, Failed,
+    FailureReason, MessageEvent, RecordedAnswer, Scheduled, Suppressed, SuppressionReason, Tag,
+};
+pub use state::{Message, MessageStatus, RecipientState, RecipientStatus};
+
+/// Most recipients of one message: to, cc and bcc together.
+pub const MAX_RECIPIENTS: usize = 50;
+/// Most tags of one message.
+pub const MAX_TAGS: usize = 20;
+/// How far ahead a message may be scheduled.
+pub const MAX_SCHEDULE_AHEAD: std::time::Duration = std::time::Duration::from_hours(30 * 24);

@@ -1,0 +1,284 @@
+//! What may happen to a message.
+
+use super::{
+    MAX_RECIPIENTS, MAX_SCHEDULE_AHEAD, MAX_TAGS,
+    events::{
+        Accepted, AcceptedRecipient, Attempt, Bounced, Canceled, Deferred, Delivered, Failed,
+        FailureReason, MessageEvent, RecordedAnswer, Scheduled, Suppressed, SuppressionReason, Tag,
+    },
+    state::Message,
+};
+use crate::{
+    address::DomainName,
+    delivery::{Answer, Fault, Outcome, Verdict},
+    event::{RequestHash, SealedText},
+    ids::{ApiKeyId, AppId, DomainId, RecipientIndex, TenantId},
+    retry::{Jitter, RetryPolicy},
+    time::Timestamp,
+};
+
+/// What somebody wants of a message.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Take it over for delivery.
+    Accept(Box<Accept>),
+    /// Note what an attempt told, for each recipient that was tried.
+    RecordAttempt(Vec<Report>),
+    /// Give up on what is open, if its time has run out.
+    Expire,
+    /// Take it back.
+    Cancel,
+}
+
+/// A message to be taken over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accept {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The app that sends it.
+    pub app: AppId,
+    /// The key that the request came with.
+    pub key: ApiKeyId,
+    /// The domain of the author's address.
+    pub from: DomainName,
+    /// Who gets it.
+    pub recipients: Vec<AcceptedRecipient>,
+    /// The caller's labels.
+    pub tags: Vec<Tag>,
+    /// Size of the content, in octets.
+    pub size: u64,
+    /// Not before this time.
+    pub scheduled_at: Option<Timestamp>,
+    /// Set when the request had an idempotency key.
+    pub request: Option<RequestHash>,
+}
+
+/// What one attempt told of one recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Which recipient.
+    pub recipient: RecipientIndex,
+    /// What was told.
+    pub outcome: Outcome,
+    /// The reply's text, sealed under the message's key; empty when there was no reply.
+    pub sealed_text: SealedText,
+}
+
+/// Whether the author's domain may be sent from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SenderStanding {
+    /// The tenant has proved this domain.
+    Verified(DomainId),
+    /// It has not, or not any more.
+    NotVerified,
+}
+
+/// What is known of the outside when a message is decided on.
+#[derive(Debug, Clone)]
+pub struct Facts<'a> {
+    /// How the author's domain stands.
+    pub sender: SenderStanding,
+    /// Recipients on the suppression list.
+    pub suppressed: &'a [(RecipientIndex, SuppressionReason)],
+    /// When to try again.
+    pub retry: &'a RetryPolicy,
+    /// Drawn for this decision.
+    pub jitter: Jitter,
+    /// Whether an attempt is under way.
+    pub in_flight: bool,
+}
+
+/// Why a command is not carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The tenant has not proved the author's domain.
+    #[error("the sender's domain is not verified")]
+    SenderDomainNotVerified,
+    /// The message exists, made by the same request: answer as then.
+    #[error("the request was carried out before")]
+    AlreadyAccepted,
+    /// The message exists, made by another request with the same idempotency key.
+    #[error("the idempotency key was used for another request")]
+    IdempotencyConflict,
+    /// There is nobody to send to.
+    #[error("there is no recipient")]
+    NoRecipient,
+    /// More than [`MAX_RECIPIENTS`].
+    #[error("there are more than 50 recipients")]
+    TooManyRecipients,
+    /// More than [`MAX_TAGS`].
+    #[error("there are more than 20 tags")]
+    TooManyTags,
+    /// More than 30 days ahead.
+    #[error("a message can be scheduled at most 30 days ahead")]
+    ScheduledTooFarAhead,
+    /// There is no such message.
+    #[error("there is no such message")]
+    Unknown,
+    /// It has ended, or is being sent.
+    #[error("the message has ended or is being sent")]
+    NotCancelable,
+}
+
+/// The events that `command` leads to, or why it is refused. No events: nothing changes.
+pub fn decide(
+    message: &Message,
+    command: &Command,
+    facts: &Facts<'_>,
+    now: Timestamp,
+) -> Result<Vec<MessageEvent>, Refusal> {
+    match command {
+        Command::Accept(accept) => decide_accept(message, accept, facts, now),
+        Command::RecordAttempt(reports) => record_attempt(message, reports, facts, now),
+        Command::Expire => expire(message, now),
+        Command::Cancel => cancel(message, facts, now),
+    }
+}
+
+fn decide_accept(
+    message: &Message,
+    accept: &Accept,
+    facts: &Facts<'_>,
+    now: Timestamp,
+) -> Result<Vec<MessageEvent>, Refusal> {
+    if let Some((_, accepted)) = message.accepted() {
+        let same = accepted.request.is_some() && accepted.request == accept.request;
+        return Err(if same { Refusal::AlreadyAccepted } else { Refusal::IdempotencyConflict });
+    }
+    let SenderStanding::Verified(domain) = facts.sender else {
+        return Err(Refusal::SenderDomainNotVerified);
+    };
+    if accept.recipients.is_empty() {
+        return Err(Refusal::NoRecipient);
+    }
+    if accept.recipients.len() > MAX_RECIPIENTS {
+        return Err(Refusal::TooManyRecipients);
+    }
+    if accept.tags.len() > MAX_TAGS {
+        return Err(Refusal::TooManyTags);
+    }
+    // A time that has passed means now.
+    let until = accept.scheduled_at.filter(|until| *until > now);
+    if until.is_some_and(|until| until.since(now) > MAX_SCHEDULE_AHEAD) {
+        return Err(Refusal::ScheduledTooFarAhead);
+    }
+    let mut events = vec![MessageEvent::Accepted(Accepted {
+        tenant: accept.tenant,
+        app: accept.app,
+        key: accept.key,
+        domain,
+        from: accept.from.clone(),
+        recipients: accept.recipients.clone(),
+        tags: accept.tags.clone(),
+        size: accept.size,
+        expires_at: facts.retry.expires_at(until.unwrap_or(now)),
+        request: accept.request,
+    })];
+    events.extend(until.map(|until| MessageEvent::Scheduled(Scheduled { until })));
+    let known = |index: RecipientIndex| index.as_usize() < accept.recipients.len();
+    events.extend(
+        facts
+            .suppressed
+            .iter()
+            .filter(|(index, _)| known(*index))
+            .map(|&(recipient, reason)| MessageEvent::Suppressed(Suppressed { recipient, reason })),
+    );
+    Ok(events)
+}
+
+fn record_attempt(
+    message: &Message,
+    reports: &[Report],
+    facts: &Facts<'_>,
+    now: Timestamp,
+) -> Result<Vec<MessageEvent>, Refusal> {
+    let (_, accepted) = message.accepted().ok_or(Refusal::Unknown)?;
+    let mut events: Vec<MessageEvent> = Vec::with_capacity(reports.len());
+    for (position, report) in reports.iter().enumerate() {
+        let Some(recipient) = message.recipients().get(report.recipient.as_usize()) else {
+            continue;
+        };
+        // Who has ended does not end again, whatever a late report says.
+        let earlier = reports.iter().take(position);
+        let repeated = earlier.into_iter().any(|other| other.recipient == report.recipient);
+        if recipient.status.is_final() || repeated {
+            continue;
+        }
+        let attempt = recipient.attempts.saturating_add(1);
+        events.push(settle(report, attempt, accepted, facts, now));
+    }
+    Ok(events)
+}
+
+fn settle(
+    report: &Report,
+    number: u16,
+    accepted: &Accepted,
+    facts: &Facts<'_>,
+    now: Timestamp,
+) -> MessageEvent {
+    let outcome = &report.outcome;
+    let answer = match &outcome.answer {
+        Answer::Fault(fault) => RecordedAnswer::Fault(*fault),
+        Answer::Reply(reply) => RecordedAnswer::Reply {
+            code: reply.code,
+            enhanced: reply.enhanced,
+            text: report.sealed_text.clone(),
+        },
+    };
+    let attempt = Attempt {
+        recipient: report.recipient,
+        attempt: number,
+        stage: outcome.stage,
+        answer,
+        peer: outcome.peer.clone(),
+    };
+    match outcome.verdict() {
+        Verdict::Delivered => Delivered { attempt }.into(),
+        Verdict::Bounced(class) => Bounced { attempt, class }.into(),
+        Verdict::Failed => Failed {
+            recipient: report.recipient,
+            attempt: number,
+            reason: match outcome.answer {
+                Answer::Fault(Fault::ContentGone) => FailureReason::ContentGone,
+                _ => FailureReason::ContentInvalid,
+            },
+        }
+        .into(),
+        verdict @ (Verdict::Deferred | Verdict::OutcomeUnknown) => {
+            let next = facts.retry.next_attempt_at(number, outcome, now, facts.jitter);
+            Deferred {
+                attempt,
+                // At its expiry a message is looked at once more, and given up.
+                next_attempt_at: next.min(accepted.expires_at),
+                outcome_unknown: verdict == Verdict::OutcomeUnknown,
+            }
+            .into()
+        }
+    }
+}
+
+fn expire(message: &Message, now: Timestamp) -> Result<Vec<MessageEvent>, Refusal> {
+    let (_, accepted) = message.accepted().ok_or(Refusal::Unknown)?;
+    if now < accepted.expires_at {
+        return Ok(Vec::new());
+    }
+    let failed = |(recipient, state): (RecipientIndex, &super::RecipientState)| {
+        Failed { recipient, attempt: state.attempts, reason: FailureReason::Expired }.into()
+    };
+    Ok(message.open().map(failed).collect())
+}
+
+fn cancel(
+    message: &Message,
+    facts: &Facts<'_>,
+    now: Timestamp,
+) -> Result<Vec<MessageEvent>, Refusal> {
+    message.accepted().ok_or(Refusal::Unknown)?;
+    let open: Vec<RecipientIndex> = message.open().map(|(index, _)| index).collect();
+    let waiting = message.open().all(|(_, recipient)| recipient.next_attempt_at > now);
+    if open.is_empty() || facts.in_flight || !waiting {
+        return Err(Refusal::NotCancelable);
+    }
+    Ok(open.into_iter().map(|recipient| Canceled { recipient }.into()).collect())
+}

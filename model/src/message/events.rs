@@ -1,0 +1,236 @@
+//! What happens to a message.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+
+use crate::{
+    address::DomainName,
+    content::RecipientKind,
+    delivery::{BounceClass, EnhancedCode, Fault, Peer, Stage},
+    event::{RecipientHash, RequestHash, SealedText, events},
+    ids::{ApiKeyId, AppId, DomainId, RecipientIndex, TenantId},
+    time::Timestamp,
+};
+
+events! {
+    /// An event of a message.
+    MessageEvent {
+        /// The message is ours to deliver: the caller has, or gets, its 202.
+        Accepted = "message.accepted" v 1,
+        /// It waits for a time that the caller named.
+        Scheduled = "message.scheduled" v 1,
+        /// A recipient is on the suppression list and gets nothing.
+        Suppressed = "message.suppressed" v 1,
+        /// The receiver took responsibility for a recipient.
+        Delivered = "message.delivered" v 1,
+        /// An attempt did not settle a recipient; there is a next one.
+        Deferred = "message.deferred" v 1,
+        /// The receiver refused a recipient for good.
+        Bounced = "message.bounced" v 1,
+        /// We gave up on a recipient.
+        Failed = "message.failed" v 1,
+        /// The caller took a recipient's delivery back.
+        Canceled = "message.canceled" v 1,
+    }
+}
+
+/// A caller's label, shown in lists and statistics. Tags are kept with the events, for ever: they
+/// are for kinds of mail, not for people.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Tag(Box<str>);
+
+impl Tag {
+    /// Longest tag, in octets.
+    pub const MAX_OCTETS: usize = 64;
+
+    /// Reads a tag: 1 to 64 octets, no control characters, no white space at the ends.
+    pub fn parse(text: &str) -> Option<Self> {
+        let well_formed = !text.is_empty()
+            && text.len() <= Self::MAX_OCTETS
+            && text.trim() == text
+            && !text.contains(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'));
+        well_formed.then(|| Self(text.into()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Tag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| D::Error::custom("not a tag"))
+    }
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// See [`MessageEvent::Accepted`]. Its content lies beside it: head first, then body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Whose message it is.
+    pub tenant: TenantId,
+    /// The app that sent it.
+    pub app: AppId,
+    /// The key that the request came with.
+    pub key: ApiKeyId,
+    /// The sending domain, verified at that time.
+    pub domain: DomainId,
+    /// Its name.
+    pub from: DomainName,
+    /// Who gets it; [`RecipientIndex`] counts in this order.
+    pub recipients: Vec<AcceptedRecipient>,
+    /// The caller's labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<Tag>,
+    /// Size of the content, in octets.
+    pub size: u64,
+    /// When trying ends.
+    pub expires_at: Timestamp,
+    /// Set when the request had an idempotency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestHash>,
+}
+
+/// A recipient without saying who.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptedRecipient {
+    /// How it is addressed.
+    pub kind: RecipientKind,
+    /// Its mail domain.
+    pub domain: DomainName,
+    /// By which it is found again.
+    pub hash: RecipientHash,
+}
+
+/// See [`MessageEvent::Scheduled`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scheduled {
+    /// Not before this time.
+    pub until: Timestamp,
+}
+
+/// See [`MessageEvent::Suppressed`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suppressed {
+    /// Which recipient.
+    pub recipient: RecipientIndex,
+    /// Why it is on the list.
+    pub reason: SuppressionReason,
+}
+
+/// Why an address is on the suppression list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SuppressionReason {
+    /// It does not exist.
+    Bounce,
+    /// Its owner complained.
+    Complaint,
+    /// Somebody put it there.
+    Manual,
+}
+
+/// One attempt at one recipient, as far as it got.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Which recipient.
+    pub recipient: RecipientIndex,
+    /// The how many-th attempt at it, from 1.
+    pub attempt: u16,
+    /// How far it got.
+    pub stage: Stage,
+    /// What was answered there.
+    #[serde(flatten)]
+    pub answer: RecordedAnswer,
+    /// Who answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Peer>,
+}
+
+/// An answer as it may stand in the log: codes in clear, text sealed under the message's own key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordedAnswer {
+    /// The server's reply.
+    Reply {
+        /// The three-digit code.
+        code: u16,
+        /// The enhanced status code.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        enhanced: Option<EnhancedCode>,
+        /// The text, sealed: it can echo an address.
+        text: SealedText,
+    },
+    /// No reply.
+    Fault(Fault),
+}
+
+/// See [`MessageEvent::Delivered`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivered {
+    /// The attempt that did it.
+    #[serde(flatten)]
+    pub attempt: Attempt,
+}
+
+/// See [`MessageEvent::Deferred`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deferred {
+    /// The attempt that did not do it.
+    #[serde(flatten)]
+    pub attempt: Attempt,
+    /// When the next one is due.
+    pub next_attempt_at: Timestamp,
+    /// The receiver may have taken the message all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub outcome_unknown: bool,
+}
+
+/// See [`MessageEvent::Bounced`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounced {
+    /// The attempt that was refused.
+    #[serde(flatten)]
+    pub attempt: Attempt,
+    /// Why.
+    pub class: BounceClass,
+}
+
+/// See [`MessageEvent::Failed`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// Which recipient.
+    pub recipient: RecipientIndex,
+    /// How many attempts there were.
+    pub attempt: u16,
+    /// Why we gave up.
+    pub reason: FailureReason,
+}
+
+/// Why we gave up on a recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureReason {
+    /// The time for trying ran out.
+    Expired,
+    /// The content was removed before delivery.
+    ContentGone,
+    /// The content could not be turned into a message.
+    ContentInvalid,
+}
+
+/// See [`MessageEvent::Canceled`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Canceled {
+    /// Which recipient.
+    pub recipient: RecipientIndex,
+}

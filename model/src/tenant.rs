@@ -1,0 +1,418 @@
+//! A tenant: its users, its apps and their API keys.
+//!
+//! Names and addresses of people and apps are sealed before they come here
+//! ([`SealedText`]); the rules need none of them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    event::{RecipientHash, SealedText, SecretHash, events},
+    ids::{ApiKeyId, AppId, UserId},
+    time::Timestamp,
+};
+
+/// Most apps of one tenant.
+pub const MAX_APPS: usize = 1_000;
+/// Most keys of one app that are not revoked.
+pub const MAX_KEYS_PER_APP: usize = 100;
+/// Highest rate limit of a key, in requests per minute.
+pub const MAX_RATE_LIMIT_PER_MINUTE: u32 = 1_000_000;
+
+events! {
+    /// An event of a tenant.
+    TenantEvent {
+        /// There is a new tenant.
+        TenantCreated = "tenant.created" v 1,
+        /// Somebody may sign in.
+        UserAdded = "tenant.user_added" v 1,
+        /// There is a new app.
+        AppCreated = "tenant.app_created" v 1,
+        /// An app has another name or default sender.
+        AppUpdated = "tenant.app_updated" v 1,
+        /// There is a new API key.
+        ApiKeyCreated = "tenant.api_key_created" v 1,
+        /// An API key opens nothing any more.
+        ApiKeyRevoked = "tenant.api_key_revoked" v 1,
+    }
+}
+
+/// What a key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Scope {
+    /// Send and cancel messages.
+    #[serde(rename = "email:send")]
+    EmailSend,
+    /// Read messages, logs and statistics.
+    #[serde(rename = "email:read")]
+    EmailRead,
+    /// Read templates.
+    #[serde(rename = "template:read")]
+    TemplateRead,
+    /// Create and change templates.
+    #[serde(rename = "template:write")]
+    TemplateWrite,
+    /// Read the suppression list.
+    #[serde(rename = "suppression:read")]
+    SuppressionRead,
+    /// Change the suppression list.
+    #[serde(rename = "suppression:write")]
+    SuppressionWrite,
+}
+
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Self; 6] = [
+        Self::EmailSend,
+        Self::EmailRead,
+        Self::TemplateRead,
+        Self::TemplateWrite,
+        Self::SuppressionRead,
+        Self::SuppressionWrite,
+    ];
+
+    /// The name, such as `email:send`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::EmailSend => "email:send",
+            Self::EmailRead => "email:read",
+            Self::TemplateRead => "template:read",
+            Self::TemplateWrite => "template:write",
+            Self::SuppressionRead => "suppression:read",
+            Self::SuppressionWrite => "suppression:write",
+        }
+    }
+
+    /// The scope of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text)
+    }
+}
+
+/// See [`TenantEvent::TenantCreated`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantCreated {
+    /// The tenant's name, sealed.
+    pub profile: SealedText,
+}
+
+/// See [`TenantEvent::UserAdded`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserAdded {
+    /// The new user.
+    pub user: UserId,
+    /// By which the user is found at login.
+    pub email: RecipientHash,
+    /// Address and password hash, sealed.
+    pub profile: SealedText,
+}
+
+/// See [`TenantEvent::AppCreated`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppCreated {
+    /// The new app.
+    pub app: AppId,
+    /// Its name and default sender, sealed.
+    pub profile: SealedText,
+}
+
+/// See [`TenantEvent::AppUpdated`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppUpdated {
+    /// Which app.
+    pub app: AppId,
+    /// Its name and default sender from now on, sealed.
+    pub profile: SealedText,
+}
+
+/// See [`TenantEvent::ApiKeyCreated`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiKeyCreated {
+    /// The app that it belongs to.
+    pub app: AppId,
+    /// The new key.
+    pub key: ApiKeyId,
+    /// The first characters of its secret, for recognising it in a list.
+    pub prefix: Box<str>,
+    /// The keyed hash of its secret.
+    pub secret: SecretHash,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// Requests per minute.
+    pub rate_limit_per_minute: u32,
+    /// When it stops working by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// Its name, sealed.
+    pub profile: SealedText,
+}
+
+/// See [`TenantEvent::ApiKeyRevoked`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiKeyRevoked {
+    /// The app that it belonged to.
+    pub app: AppId,
+    /// Which key.
+    pub key: ApiKeyId,
+}
+
+/// A tenant folded from its events. [`Tenant::default`] is one that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tenant {
+    exists: bool,
+    users: BTreeMap<RecipientHash, UserId>,
+    apps: BTreeMap<AppId, BTreeMap<ApiKeyId, KeyState>>,
+}
+
+/// How a key stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeyState {
+    Active,
+    Revoked,
+}
+
+impl Tenant {
+    /// Takes in what happened.
+    pub fn evolve(&mut self, event: &TenantEvent) {
+        match event {
+            TenantEvent::TenantCreated(_) => self.exists = true,
+            TenantEvent::UserAdded(added) => {
+                self.users.insert(added.email, added.user);
+            }
+            TenantEvent::AppCreated(created) => {
+                self.apps.entry(created.app).or_default();
+            }
+            TenantEvent::AppUpdated(_) => {}
+            TenantEvent::ApiKeyCreated(created) => {
+                let keys = self.apps.entry(created.app).or_default();
+                keys.insert(created.key, KeyState::Active);
+            }
+            TenantEvent::ApiKeyRevoked(revoked) => {
+                let keys = self.apps.entry(revoked.app).or_default();
+                keys.insert(revoked.key, KeyState::Revoked);
+            }
+        }
+    }
+}
+
+/// What somebody wants of a tenant. The identifiers of what is new come from the edge.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Make the tenant.
+    Create(TenantCreated),
+    /// Let somebody sign in.
+    AddUser(UserAdded),
+    /// Make an app.
+    CreateApp(AppCreated),
+    /// Change an app.
+    UpdateApp(AppUpdated),
+    /// Make an API key.
+    CreateApiKey(ApiKeyCreated),
+    /// Take an API key back.
+    RevokeApiKey(ApiKeyRevoked),
+}
+
+/// Why a command is not carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is such a thing already.
+    #[error("it exists already")]
+    AlreadyExists,
+    /// There is no such tenant, app or key.
+    #[error("there is no such thing")]
+    Unknown,
+    /// No more apps or keys.
+    #[error("the limit on their number is reached")]
+    TooMany,
+    /// A key without any scope opens nothing.
+    #[error("a key needs at least one scope")]
+    NoScope,
+    /// Outside 1 to [`MAX_RATE_LIMIT_PER_MINUTE`].
+    #[error("the rate limit is 1 to 1000000 requests per minute")]
+    RateLimit,
+    /// The key would never work.
+    #[error("the expiry lies in the past")]
+    AlreadyExpired,
+}
+
+/// The events that `command` leads to, or why it is refused.
+pub fn decide(
+    tenant: &Tenant,
+    command: &Command,
+    now: Timestamp,
+) -> Result<Vec<TenantEvent>, Refusal> {
+    if let Command::Create(created) = command {
+        if tenant.exists {
+            return Err(Refusal::AlreadyExists);
+        }
+        return Ok(vec![created.clone().into()]);
+    }
+    if !tenant.exists {
+        return Err(Refusal::Unknown);
+    }
+    let event = match command {
+        Command::Create(_) => return Err(Refusal::AlreadyExists),
+        Command::AddUser(added) => {
+            if tenant.users.contains_key(&added.email) {
+                return Err(Refusal::AlreadyExists);
+            }
+            added.clone().into()
+        }
+        Command::CreateApp(created) => {
+            if tenant.apps.contains_key(&created.app) {
+                return Err(Refusal::AlreadyExists);
+            }
+            if tenant.apps.len() >= MAX_APPS {
+                return Err(Refusal::TooMany);
+            }
+            created.clone().into()
+        }
+        Command::UpdateApp(updated) => {
+            tenant.apps.get(&updated.app).ok_or(Refusal::Unknown)?;
+            updated.clone().into()
+        }
+        Command::CreateApiKey(created) => {
+            check_new_key(tenant, created, now)?;
+            created.clone().into()
+        }
+        Command::RevokeApiKey(revoked) => {
+            let keys = tenant.apps.get(&revoked.app).ok_or(Refusal::Unknown)?;
+            match keys.get(&revoked.key).ok_or(Refusal::Unknown)? {
+                KeyState::Active => revoked.clone().into(),
+                // Taking back twice is taking back.
+                KeyState::Revoked => return Ok(Vec::new()),
+            }
+        }
+    };
+    Ok(vec![event])
+}
+
+fn check_new_key(tenant: &Tenant, key: &ApiKeyCreated, now: Timestamp) -> Result<(), Refusal> {
+    let keys = tenant.apps.get(&key.app).ok_or(Refusal::Unknown)?;
+    if keys.contains_key(&key.key) {
+        return Err(Refusal::AlreadyExists);
+    }
+    if keys.values().filter(|state| **state == KeyState::Active).count() >= MAX_KEYS_PER_APP {
+        return Err(Refusal::TooMany);
+    }
+    if key.scopes.is_empty() {
+        return Err(Refusal::NoScope);
+    }
+    if !(1..=MAX_RATE_LIMIT_PER_MINUTE).contains(&key.rate_limit_per_minute) {
+        return Err(Refusal::RateLimit);
+    }
+    if key.expires_at.is_some_and(|at| at <= now) {
+        return Err(Refusal::AlreadyExpired);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000);
+    const APP: AppId = AppId::from_bytes([1; 16]);
+
+    fn sealed() -> SealedText {
+        SealedText("sealed".into())
+    }
+
+    fn key(number: u8) -> ApiKeyCreated {
+        ApiKeyCreated {
+            app: APP,
+            key: ApiKeyId::from_bytes([number; 16]),
+            prefix: "lum_sk_abcde".into(),
+            secret: crate::event::KeyedHash([number; 32]),
+            scopes: vec![Scope::EmailSend],
+            rate_limit_per_minute: 60,
+            expires_at: None,
+            profile: sealed(),
+        }
+    }
+
+    fn created() -> TenantEvent {
+        TenantCreated { profile: sealed() }.into()
+    }
+
+    fn app() -> TenantEvent {
+        AppCreated { app: APP, profile: sealed() }.into()
+    }
+
+    fn decided(given: &[TenantEvent], when: &Command) -> Result<Vec<TenantEvent>, Refusal> {
+        let stream = crate::StreamId::Tenant(crate::TenantId::from_bytes([9; 16]));
+        let mut tenant = Tenant::default();
+        for event in given {
+            let crate::Event::Tenant(read) = crate::Event::decode(stream, &event.encode()).unwrap()
+            else {
+                panic!("a tenant's event")
+            };
+            assert_eq!(&read, event);
+            tenant.evolve(&read);
+        }
+        decide(&tenant, when, NOW)
+    }
+
+    #[test]
+    fn a_tenant_is_made_once() {
+        let create = Command::Create(TenantCreated { profile: sealed() });
+        assert_eq!(decided(&[], &create), Ok(vec![created()]));
+        assert_eq!(decided(&[created()], &create), Err(Refusal::AlreadyExists));
+    }
+
+    #[test]
+    fn nothing_belongs_to_a_tenant_that_is_not_there() {
+        assert_eq!(decided(&[], &Command::CreateApiKey(key(1))), Err(Refusal::Unknown));
+    }
+
+    #[test]
+    fn an_address_signs_in_to_one_user() {
+        let user = UserAdded {
+            user: UserId::from_bytes([1; 16]),
+            email: crate::event::KeyedHash([7; 16]),
+            profile: sealed(),
+        };
+        let given = [created(), user.clone().into()];
+        assert_eq!(decided(&given, &Command::AddUser(user)), Err(Refusal::AlreadyExists));
+    }
+
+    #[test]
+    fn a_key_needs_an_app_a_scope_and_a_sane_limit() {
+        let given = [created(), app()];
+        let refused = |key| decided(&given, &Command::CreateApiKey(key)).unwrap_err();
+        assert_eq!(decided(&[created()], &Command::CreateApiKey(key(1))), Err(Refusal::Unknown));
+        assert_eq!(refused(ApiKeyCreated { scopes: vec![], ..key(1) }), Refusal::NoScope);
+        for rate_limit_per_minute in [0, MAX_RATE_LIMIT_PER_MINUTE + 1] {
+            assert_eq!(
+                refused(ApiKeyCreated { rate_limit_per_minute, ..key(1) }),
+                Refusal::RateLimit
+            );
+        }
+        let expired = ApiKeyCreated { expires_at: Some(NOW), ..key(1) };
+        assert_eq!(refused(expired), Refusal::AlreadyExpired);
+        assert_eq!(decided(&given, &Command::CreateApiKey(key(1))), Ok(vec![key(1).into()]));
+    }
+
+    #[test]
+    fn revoked_keys_make_room_and_are_revoked_once() {
+        let mut given = vec![created(), app()];
+        given.extend((0..100).map(|number| TenantEvent::from(key(number))));
+        assert_eq!(decided(&given, &Command::CreateApiKey(key(200))), Err(Refusal::TooMany));
+        let revoke = ApiKeyRevoked { app: APP, key: ApiKeyId::from_bytes([5; 16]) };
+        let command = Command::RevokeApiKey(revoke.clone());
+        assert_eq!(decided(&given, &command), Ok(vec![revoke.clone().into()]));
+        given.push(revoke.into());
+        assert_eq!(decided(&given, &command), Ok(vec![]));
+        assert!(decided(&given, &Command::CreateApiKey(key(200))).is_ok());
+    }
+
+    #[test]
+    fn scopes_have_names() {
+        for scope in Scope::ALL {
+            assert_eq!(Scope::parse(scope.as_str()), Some(scope));
+            assert_eq!(serde_json::to_value(scope).unwrap(), scope.as_str());
+        }
+        assert_eq!(Scope::parse("email:*"), None);
+    }
+}
