@@ -57,6 +57,11 @@ impl RetryPolicy {
         usable.then_some(Self { schedule, expire_after }).ok_or(InvalidSchedule)
     }
 
+    /// The same delays with another expiry.
+    pub fn with_expiry(self, expire_after: Duration) -> Result<Self, InvalidSchedule> {
+        Self::new(self.schedule, expire_after)
+    }
+
     /// When trying ends for a message that may be sent from `start` on.
     pub fn expires_at(&self, start: Timestamp) -> Timestamp {
         start.plus(self.expire_after)
