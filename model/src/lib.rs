@@ -18,6 +18,7 @@ pub mod domain;
 pub mod event;
 pub mod ids;
 pub mod message;
+pub mod profile;
 pub mod retry;
 pub mod stream;
 pub mod tenant;
