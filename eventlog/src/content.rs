@@ -1,11 +1,15 @@
 //! Content: what can be forgotten, sealed, beside the events that name it.
 
+mod segment;
+
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use model::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+pub(crate) use self::segment::{ContentFailure, ContentSegments, ContentWriter};
 
 /// Longest sealed record, in bytes.
 pub const MAX_SEALED_BYTES: usize = 64 * 1024 * 1024;

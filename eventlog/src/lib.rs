@@ -1,15 +1,24 @@
 //! The log: the one place where what happened is written down.
 
+mod block;
+mod checkpoint;
 mod content;
 mod contract;
 mod engine;
 mod error;
 mod event;
+mod export;
 mod files;
+mod index;
+mod journal;
+mod layout;
+mod log;
 mod memory;
 mod position;
 mod store;
+mod tail;
 mod vault;
+mod verify;
 
 pub use content::{ContentHash, ContentLocation, Hour, MAX_SEALED_BYTES, NotSealed, Sealed};
 pub use contract::{EventLog, Health, MAX_READ_BYTES, MAX_READ_EVENTS};
@@ -18,6 +27,8 @@ pub use event::{
     Append, Appended, BoxFuture, ChainHash, MAX_APPEND_BYTES, MAX_APPEND_CONTENT,
     MAX_APPEND_EVENTS, MAX_EVENT_BYTES, NewEvent, Recorded,
 };
+pub use export::export;
+pub use log::{KeepJournal, Log, LogOptions, LogStats, Rebuilt, Recovery, rebuild};
 pub use memory::{Fault, MemoryLog};
 pub use position::{Position, Version};
 pub use store::{
@@ -28,3 +39,4 @@ pub use vault::{
     HashPurpose, MAX_PLAIN_BYTES, MasterKey, MasterKeyError, Purpose, ReplyKey, Vault, VaultError,
     open_with, seal_with,
 };
+pub use verify::{VerifyError, VerifyReport, verify};

@@ -409,5 +409,6 @@ mod tests {
         assert_eq!(opened, b"sealed in November 2026");
     }
 
-    const OLD_RECORD: &str = "";
+    const OLD_RECORD: &str =
+        "AQBAsJMPf5TmewDbyYmIgblHK3XvUcuQeQu3s+SV7j7PSVkZFy8BygwcjSyVBTvqnWgC779X18TF";
 }

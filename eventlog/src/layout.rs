@@ -1,0 +1,96 @@
+//! Where what lies in the log's directory, and the lock on it.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use crate::error::OpenError;
+
+/// The paths of a log.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    dir: PathBuf,
+}
+
+/// Held as long as the log is in use; the lock goes with it, also when the process is killed.
+#[derive(Debug)]
+pub(crate) struct DirectoryLock {
+    _file: File,
+}
+
+impl Layout {
+    pub(crate) fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned() }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.dir.join("journal")
+    }
+
+    pub(crate) fn sled(&self) -> PathBuf {
+        self.dir.join("sled")
+    }
+
+    /// sled's files that could not be used, the latest only.
+    pub(crate) fn sled_aside(&self) -> PathBuf {
+        self.dir.join("sled.aside")
+    }
+
+    pub(crate) fn content(&self) -> PathBuf {
+        self.dir.join("content")
+    }
+
+    pub(crate) fn checkpoint(&self) -> PathBuf {
+        self.dir.join("checkpoint")
+    }
+
+    pub(crate) fn ballast(&self) -> PathBuf {
+        self.dir.join("ballast")
+    }
+
+    /// Makes the directories that are missing.
+    pub(crate) fn create(&self) -> Result<(), OpenError> {
+        let mut missing = Vec::new();
+        let mut path = self.dir.as_path();
+        while !path.as_os_str().is_empty() && !path.exists() {
+            missing.push(path.to_owned());
+            path = crate::files::parent(path);
+        }
+        missing.reverse();
+        missing.extend([self.journal(), self.content()]);
+        for path in missing {
+            match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(OpenError::io(path, error));
+                }
+                // The names must be durable before anything in them is.
+                _ => crate::files::sync_directory(crate::files::parent(&path))
+                    .map_err(|error| OpenError::io(path, error))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the lock, or says that another process has it.
+    pub(crate) fn lock(&self) -> Result<DirectoryLock, OpenError> {
+        let path = self.dir.join("lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| OpenError::io(&path, error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(DirectoryLock { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: self.dir.clone() }),
+            Err(TryLockError::Error(error)) => Err(OpenError::io(path, error)),
+        }
+    }
+}

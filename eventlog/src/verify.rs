@@ -1,0 +1,212 @@
+//! Checking everything: every checksum, the chain from its first event, the stream index and the
+//! content that events name.
+
+use std::{path::Path, sync::Arc};
+
+use crate::{
+    checkpoint::{Checkpoint, CheckpointFile},
+    content::{ContentSegments, Hour},
+    error::{ContentError, OpenError},
+    event::{ChainEnd, Recorded},
+    index::{Index, IndexError},
+    journal::{self, JournalReader},
+    layout::Layout,
+    log::check_index,
+    position::Position,
+};
+
+/// Events read at once.
+const PAGE: usize = 1024;
+
+/// What was checked and found well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct VerifyReport {
+    /// The last position.
+    pub head: Position,
+    /// The last position that is sealed in sled.
+    pub sealed: Position,
+    /// The first position that the journal still holds; 0 when it was not read.
+    pub journal_from: Position,
+    /// Content records that are there.
+    pub content: u64,
+    /// Content records that were forgotten.
+    pub forgotten: u64,
+    /// Bytes of a journal frame that a crash cut off: no damage, it was never acknowledged.
+    pub torn_bytes: u64,
+}
+
+/// Why a log could not be checked, or does not hold.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The first thing that is not as it was written.
+    #[error("position {position}: {what}")]
+    Bad {
+        /// Where.
+        position: Position,
+        /// What is wrong, in words.
+        what: Arc<str>,
+    },
+    /// The journal is damaged, or the log cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+fn bad(position: Position, what: impl Into<Arc<str>>) -> VerifyError {
+    VerifyError::Bad { position, what: what.into() }
+}
+
+fn index_error(error: IndexError) -> VerifyError {
+    match error {
+        IndexError::Damaged { position, what } => bad(position, what),
+        other => VerifyError::Open(OpenError::Store(other.to_string().into())),
+    }
+}
+
+/// Checks a log that is not in use. Changes nothing but what sled does when it opens. `progress`
+/// is told the positions checked and their number.
+pub fn verify(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, VerifyError> {
+    let layout = Layout::new(dir);
+    if !layout.journal().is_dir() {
+        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+        return Err(OpenError::io(layout.journal(), missing).into());
+    }
+    let _lock = layout.lock()?;
+    let checkpoint = Checkpoint::read(&layout.checkpoint())
+        .map_err(|error| OpenError::io(layout.checkpoint(), error))?;
+    let known = match checkpoint {
+        CheckpointFile::Whole(checkpoint) => Some(checkpoint),
+        CheckpointFile::Missing => None,
+        CheckpointFile::Damaged => {
+            return Err(bad(Position::START, "the checkpoint file is damaged"));
+        }
+    };
+    let index = Index::open(&layout.sled())
+        .map_err(|error| bad(Position::START, format!("sled's files do not open: {error}")))?;
+    if let Some(known) = known {
+        check_index(&index, Some(known)).map_err(|what| bad(known.position, what))?;
+    }
+    let content = ContentSegments::open(&layout.content(), Hour::default())
+        .map_err(|error| OpenError::io(layout.content(), error))?;
+    let mut report = verify_open(&index, &content, progress)?;
+    verify_journal(&layout, &index, &content, &mut report)?;
+    let promised = known.map_or(Position::START, |known| known.position).max(report.sealed);
+    if report.head < promised {
+        return Err(bad(
+            report.head.next(),
+            format!("the journal ends here, and once held events up to {promised}"),
+        ));
+    }
+    Ok(report)
+}
+
+/// Checks what is sealed.
+pub(crate) fn verify_open(
+    index: &Index,
+    content: &ContentSegments,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<VerifyReport, VerifyError> {
+    let sealed = index.end().map_err(index_error)?;
+    let mut report = VerifyReport::default();
+    let mut end = ChainEnd::START;
+    let mut encoded = Vec::new();
+    while end.position < sealed.position {
+        let events = index.read_all(end.position, PAGE).map_err(index_error)?;
+        if events.is_empty() {
+            return Err(bad(end.position.next(), "a sealed event is missing"));
+        }
+        for event in &events {
+            encoded.clear();
+            event.encode(&mut encoded);
+            if event.position != end.position.next() || event.hash != end.hash.link(&encoded) {
+                return Err(bad(event.position, "the chain does not hold"));
+            }
+            end = ChainEnd { position: event.position, hash: event.hash, at: event.at };
+            if event.position > sealed.position {
+                // Sealed while we read: the next check has it.
+                break;
+            }
+            check_indexed(index, event)?;
+            check_content(content, event, &mut report)?;
+            if event.position == sealed.position && event.hash != sealed.hash {
+                return Err(bad(event.position, "the chain differs from sled's checkpoint"));
+            }
+        }
+        progress(end.position.get().min(sealed.position.get()), sealed.position.get());
+    }
+    report.head = sealed.position;
+    report.sealed = sealed.position;
+    Ok(report)
+}
+
+fn check_indexed(index: &Index, event: &Recorded) -> Result<(), VerifyError> {
+    let found = index.position_of(event.stream, event.version).map_err(index_error)?;
+    if found == Some(event.position) {
+        Ok(())
+    } else {
+        Err(bad(event.position, "the stream index does not name this event"))
+    }
+}
+
+fn check_content(
+    content: &ContentSegments,
+    event: &Recorded,
+    report: &mut VerifyReport,
+) -> Result<(), VerifyError> {
+    for location in &event.content {
+        match content.read(location) {
+            Ok(_) => report.content += 1,
+            Err(ContentError::Forgotten) => report.forgotten += 1,
+            Err(error) => return Err(bad(event.position, error.to_string())),
+        }
+    }
+    Ok(())
+}
+
+/// Checks the whole journal, and that it tells what the sealed blocks tell.
+fn verify_journal(
+    layout: &Layout,
+    index: &Index,
+    content: &ContentSegments,
+    report: &mut VerifyReport,
+) -> Result<(), VerifyError> {
+    let dir = layout.journal();
+    let first = journal::segments(&dir)?.first().and_then(|path| journal::first_of(path));
+    let mut reader = JournalReader::open(&dir, Position::START)?;
+    let Some(before) = reader.start()? else {
+        report.head = Position::START;
+        return Ok(());
+    };
+    report.journal_from = first.unwrap_or_default();
+    let mut reached = before.position;
+    if reached > report.sealed {
+        return Err(bad(report.sealed.next(), "neither sled nor the journal has it"));
+    }
+    compare(index, before, report.sealed)?;
+    while let Some(events) = reader.next_frame()? {
+        for event in &events {
+            if event.position > report.sealed {
+                check_content(content, event, report)?;
+            }
+            reached = event.position;
+        }
+        // Both chains were followed event by event: where their hashes agree, all before does.
+        if let Some(last) = events.last() {
+            let end = ChainEnd { position: last.position, hash: last.hash, at: last.at };
+            compare(index, end, report.sealed)?;
+        }
+    }
+    report.head = reached;
+    report.torn_bytes = reader.finish().map_or(0, |ending| ending.torn);
+    Ok(())
+}
+
+fn compare(index: &Index, journal: ChainEnd, sealed: Position) -> Result<(), VerifyError> {
+    if journal.position == Position::START || journal.position > sealed {
+        return Ok(());
+    }
+    let block = index.block_at(journal.position).map_err(index_error)?;
+    let same = block.is_some_and(|block| {
+        block.events.iter().any(|e| e.position == journal.position && e.hash == journal.hash)
+    });
+    if same { Ok(()) } else { Err(bad(journal.position, "sled and the journal differ")) }
+}
