@@ -44,10 +44,8 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
         is_public_v4(Ipv4Addr::new(a, b, c, d))
     };
     match segments {
-        // NAT64 (RFC 6052) is as public as the address in it.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
-        // 6to4 (RFC 3056).
-        [0x2002, high, low, ..] => embedded(high, low),
+        // NAT64 (RFC 6052) and 6to4 (RFC 3056) are as public as the address in them.
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => embedded(high, low),
         // IETF protocol assignments with Teredo and ORCHID; documentation.
         [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
         // Only 2000::/3 is global unicast: everything else is mapped, compatible, local,
