@@ -1,1 +1,58 @@
-//! Placeholder.
+//! Read models: everything that can be deleted and folded again from the log.
+//!
+//! One thread follows the log in large rounds. Each event is decoded once and handed to every
+//! projection; each projection writes its rows and its checkpoint in one batch.
+//!
+//! # Contract
+//! - Rows follow from the events alone: made anew, a read model has the same bytes.
+//! - [`ReadModels::position`] moves only when every read model has taken the events in, those in
+//!   memory too. Who must read their own write waits with [`ReadModels::caught_up`].
+//! - An event that cannot be read stops the follower before it ([`Halt`]); nothing is skipped.
+//! - No row holds an address, a name, a subject or a text: rows say where the content lies.
+//!   Profiles of tenants stand in rows as they stand in events, sealed.
+//! - Exactly one alarm stands for every unfinished message.
+//!
+//! # Why
+//! - **A checkpoint holds the log's chain hash**, so read models that come from another log, or run
+//!   ahead of one that was restored from a backup, are recognised and made anew.
+//! - **Rows of messages hold the events as recorded**, and the logs point at them: no second copy
+//!   of what happened, one decoder for all versions of an event, and a row is appended to without
+//!   being read as JSON.
+//! - **How a message began is kept in a bounded memory, and read from the log again when it is not
+//!   there.** Without it, logs and statistics would each keep a row for every open message and
+//!   write it twice.
+//! - **Recipients count in the hour in which their message was accepted**, so that for every range
+//!   what was accepted equals what ended plus what is in flight.
+//! - **Tables are flushed every 50 000 events**, not every round: an older table only costs folding
+//!   some events again.
+
+mod alarms;
+mod codec;
+mod error;
+mod fact;
+mod folds;
+mod follower;
+mod keys;
+mod logs;
+mod messages;
+mod origins;
+mod policies;
+mod projection;
+mod read_models;
+mod round;
+mod sealed;
+mod stats;
+mod store;
+
+pub use alarms::{Alarm, AlarmCursor, Alarms, MAX_ALARMS};
+pub use error::{Halt, OpenError, QueryError};
+pub use folds::Until;
+pub use keys::{KeyStatus, KeyView, Keys};
+pub use logs::{LogCursor, LogKind, LogQuery, LogRow, Logs, MAX_PAGE, Page};
+pub use messages::{EventView, MessageView, Messages};
+pub use policies::{AppView, DomainView, Policies, TenantView, UserView};
+pub use read_models::{Health, Progress, ReadModels};
+pub use stats::{
+    Counts, GroupBy, Interval, Latency, MAX_GROUPS, MAX_POINTS, Point, Statistics, Stats,
+    StatsGroup, StatsQuery,
+};

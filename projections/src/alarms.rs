@@ -1,0 +1,260 @@
+//! When each unfinished message must be looked at again: so that no crash leaves one waiting for
+//! ever.
+
+use eventlog::{Scan, Table};
+use model::{Event, MessageId, RecipientIndex, StreamId, Timestamp, message::MessageEvent};
+
+use crate::{
+    codec::{Malformed, Reader, join},
+    error::{Halt, QueryError},
+    fact::{Fact, malformed},
+    projection::Projection,
+    round::Round,
+};
+
+const NAME: &str = "alarms";
+
+/// The alarms themselves: time and message in the key, nothing in the value.
+const BY_TIME: u8 = 1;
+/// What is still open of each unfinished message.
+const WAITING: u8 = 2;
+/// How many alarms there are.
+const COUNT_KEY: &[u8] = &[3];
+
+/// Most alarms that one question returns.
+pub const MAX_ALARMS: usize = 10_000;
+
+/// A message that must be looked at, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Alarm {
+    /// From when on.
+    pub at: Timestamp,
+    /// Which message.
+    pub message: MessageId,
+}
+
+impl Alarm {
+    /// The place of this alarm, to go on after it.
+    pub const fn cursor(self) -> AlarmCursor {
+        AlarmCursor(self)
+    }
+
+    fn key(self) -> Vec<u8> {
+        join(&[&[BY_TIME], &self.at.as_millis().to_be_bytes(), self.message.as_bytes()])
+    }
+
+    fn read(key: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(key);
+        let (BY_TIME, at, message) = (reader.u8()?, reader.key_u64()?, reader.array()?) else {
+            return Err(Malformed);
+        };
+        Ok(Self { at: Timestamp::from_millis(at), message: MessageId::from_bytes(message) })
+    }
+}
+
+/// A place among the alarms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AlarmCursor(Alarm);
+
+/// The alarms: exactly one for every unfinished message, at [`model::message::Message::next_alarm`].
+#[derive(Debug, Clone)]
+pub struct Alarms {
+    table: Table,
+}
+
+impl Alarms {
+    pub(crate) const fn new(table: Table) -> Self {
+        Self { table }
+    }
+
+    /// The alarms that are due at `now`, the earliest first: those after `after`, at most `limit`
+    /// and [`MAX_ALARMS`].
+    pub fn due(
+        &self,
+        now: Timestamp,
+        after: Option<AlarmCursor>,
+        limit: usize,
+    ) -> Result<Vec<Alarm>, QueryError> {
+        let end = now.as_millis().saturating_add(1).to_be_bytes();
+        let mut scan = Scan::range([BY_TIME], join(&[&[BY_TIME], &end]));
+        if let Some(AlarmCursor(last)) = after {
+            scan = scan.after(last.key());
+        }
+        self.table
+            .scan(scan)
+            .take(limit.min(MAX_ALARMS))
+            .map(|row| Alarm::read(&row?.0).map_err(|Malformed| damaged()))
+            .collect()
+    }
+
+    /// The time of the first alarm that is later than `after`.
+    pub fn next_after(&self, after: Timestamp) -> Result<Option<Timestamp>, QueryError> {
+        let from = after.as_millis().saturating_add(1).to_be_bytes();
+        let scan = Scan::range(join(&[&[BY_TIME], &from]), [BY_TIME + 1]);
+        match self.table.scan(scan).next() {
+            None => Ok(None),
+            Some(row) => {
+                Alarm::read(&row?.0).map(|alarm| Some(alarm.at)).map_err(|Malformed| damaged())
+            }
+        }
+    }
+
+    /// The alarm of a message; `None` once it has ended.
+    pub fn of(&self, message: MessageId) -> Result<Option<Alarm>, QueryError> {
+        let Some(row) = self.table.get(waiting_key(message))? else { return Ok(None) };
+        let waiting = Waiting::read(&row).map_err(|Malformed| damaged())?;
+        Ok(Some(Alarm { at: waiting.alarm, message }))
+    }
+
+    /// How many alarms there are: the number of unfinished messages.
+    pub fn len(&self) -> Result<u64, QueryError> {
+        let Some(row) = self.table.get(COUNT_KEY)? else { return Ok(0) };
+        Reader::new(&row).u64().map_err(|Malformed| damaged())
+    }
+
+    /// Whether every message has ended.
+    pub fn is_empty(&self) -> Result<bool, QueryError> {
+        self.len().map(|len| len == 0)
+    }
+}
+
+const fn damaged() -> QueryError {
+    QueryError::Damaged { table: NAME }
+}
+
+fn waiting_key(message: MessageId) -> Vec<u8> {
+    join(&[&[WAITING], message.as_bytes()])
+}
+
+/// What is open of an unfinished message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Waiting {
+    alarm: Timestamp,
+    expires_at: Timestamp,
+    open: Vec<(RecipientIndex, Timestamp)>,
+}
+
+impl Waiting {
+    fn read(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let alarm = Timestamp::from_millis(reader.u64()?);
+        let expires_at = Timestamp::from_millis(reader.u64()?);
+        let mut open = Vec::with_capacity(reader.rest().len() / 9);
+        while !reader.is_empty() {
+            open.push((RecipientIndex(reader.u8()?), Timestamp::from_millis(reader.u64()?)));
+        }
+        Ok(Self { alarm, expires_at, open })
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(16 + self.open.len() * 9);
+        bytes.extend_from_slice(&self.alarm.as_millis().to_le_bytes());
+        bytes.extend_from_slice(&self.expires_at.as_millis().to_le_bytes());
+        for (recipient, next) in &self.open {
+            bytes.push(recipient.0);
+            bytes.extend_from_slice(&next.as_millis().to_le_bytes());
+        }
+        bytes
+    }
+
+    /// The rule of [`model::message::Message::next_alarm`].
+    fn next(&self) -> Option<Timestamp> {
+        self.open.iter().map(|(_, next)| *next).min().map(|next| next.min(self.expires_at))
+    }
+
+    fn evolve(&mut self, event: &MessageEvent) {
+        match event {
+            MessageEvent::Accepted(_) => {}
+            MessageEvent::Scheduled(scheduled) => {
+                for (_, next) in &mut self.open {
+                    *next = scheduled.until;
+                }
+            }
+            MessageEvent::Deferred(deferred) => {
+                let recipient = deferred.attempt.recipient;
+                if let Some((_, next)) = self.open.iter_mut().find(|(open, _)| *open == recipient) {
+                    *next = deferred.next_attempt_at;
+                }
+            }
+            MessageEvent::Suppressed(ended) => self.end(ended.recipient),
+            MessageEvent::Delivered(ended) => self.end(ended.attempt.recipient),
+            MessageEvent::Bounced(ended) => self.end(ended.attempt.recipient),
+            MessageEvent::Failed(ended) => self.end(ended.recipient),
+            MessageEvent::Canceled(ended) => self.end(ended.recipient),
+        }
+    }
+
+    fn end(&mut self, recipient: RecipientIndex) {
+        self.open.retain(|(open, _)| *open != recipient);
+    }
+}
+
+/// Folds the alarms.
+pub(crate) struct AlarmsProjection;
+
+impl AlarmsProjection {
+    fn begin(message: MessageId, fact: &Fact<'_>, round: &mut Round) -> Result<(), Halt> {
+        let Some(origin) = fact.origin else { return Ok(()) };
+        let open = (0..=u8::MAX).map(RecipientIndex).zip(&origin.accepted.recipients);
+        let mut waiting = Waiting {
+            alarm: origin.at,
+            expires_at: origin.accepted.expires_at,
+            open: open.map(|(index, _)| (index, origin.at)).collect(),
+        };
+        let Some(at) = waiting.next() else { return Ok(()) };
+        waiting.alarm = at;
+        round.put_new(waiting_key(message), waiting.to_bytes());
+        round.put_new(Alarm { at, message }.key(), Vec::new());
+        count(round, |count| count.saturating_add(1))
+    }
+}
+
+fn count(round: &mut Round, change: impl FnOnce(u64) -> u64) -> Result<(), Halt> {
+    let row = round.edit_or(COUNT_KEY, 0_u64.to_le_bytes().to_vec())?;
+    let count = Reader::new(row).u64().map_err(|Malformed| malformed(NAME))?;
+    *row = change(count).to_le_bytes().to_vec();
+    Ok(())
+}
+
+impl Projection for AlarmsProjection {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round) -> Result<(), Halt> {
+        let (StreamId::Message(message), Event::Message(event)) =
+            (fact.recorded.stream, fact.event)
+        else {
+            return Ok(());
+        };
+        if let MessageEvent::Accepted(_) = event {
+            return Self::begin(message, fact, round);
+        }
+        let key = waiting_key(message);
+        // No row: the message has ended, and nothing that comes late wakes it again.
+        let Some(row) = round.edit(&key)? else { return Ok(()) };
+        let mut waiting = Waiting::read(row).map_err(|Malformed| malformed(NAME))?;
+        let before = Alarm { at: waiting.alarm, message };
+        waiting.evolve(event);
+        match waiting.next() {
+            Some(at) => {
+                waiting.alarm = at;
+                *row = waiting.to_bytes();
+                if at != before.at {
+                    round.delete(before.key());
+                    round.put(Alarm { at, message }.key(), Vec::new());
+                }
+                Ok(())
+            }
+            None => {
+                round.delete(key);
+                round.delete(before.key());
+                count(round, |count| count.saturating_sub(1))
+            }
+        }
+    }
+}

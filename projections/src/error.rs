@@ -1,0 +1,106 @@
+//! What can go wrong with read models.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use eventlog::{Position, ReadError, StoreError};
+use model::StreamId;
+
+/// Why the read models no longer follow the log. Nothing is skipped: they stand still until the
+/// program that can read the log is started, or the damage is mended.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Halt {
+    /// An event that this version of the program does not understand.
+    #[error("the event at position {position} of {stream} cannot be read: {what}")]
+    Undecodable {
+        /// Where it stands.
+        position: Position,
+        /// Whose event.
+        stream: StreamId,
+        /// What is wrong, in words.
+        what: Arc<str>,
+    },
+    /// An event that cannot follow those before it.
+    #[error("the event at position {position} of {stream} makes no sense: {what}")]
+    Impossible {
+        /// Where it stands.
+        position: Position,
+        /// Whose event.
+        stream: StreamId,
+        /// What is wrong, in words.
+        what: &'static str,
+    },
+    /// A sealed name or address does not open: the master key is another one than it was.
+    #[error("the sealed profile of {of} does not open: is this the right master key?")]
+    Profile {
+        /// Whose.
+        of: String,
+    },
+    /// The log could not be read.
+    #[error("the log cannot be read: {0}")]
+    Log(#[from] ReadError),
+    /// A table holds what was never written there. It is rebuilt at the next start.
+    #[error("the read model {table} is damaged: {what}")]
+    Damaged {
+        /// Which table.
+        table: &'static str,
+        /// What is wrong, in words.
+        what: Arc<str>,
+    },
+    /// The store failed. It is rebuilt at the next start.
+    #[error("the store of the read models failed: {0}")]
+    Store(#[from] StoreError),
+    /// The thread that follows the log could not be started.
+    #[error("no thread to follow the log: {0}")]
+    Thread(Arc<str>),
+    /// A fault of this program.
+    #[error("following the log ended in a panic")]
+    Panicked,
+}
+
+impl Halt {
+    /// Whether the tables, rather than the log, are at fault.
+    pub(crate) const fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Store(_) | Self::Panicked)
+    }
+}
+
+/// Why read models could not be opened or rebuilt.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The log holds what this program cannot follow, or the tables fail even when made anew.
+    #[error(transparent)]
+    Halted(#[from] Halt),
+    /// The file system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which file or directory.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// There is no read model of this name.
+    #[error("there is no read model called {name}; there are: {known}")]
+    UnknownName {
+        /// The name asked for.
+        name: String,
+        /// Those there are.
+        known: String,
+    },
+}
+
+/// Why a question to a read model has no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum QueryError {
+    /// The store failed.
+    #[error("the store of the read models failed: {0}")]
+    Store(#[from] StoreError),
+    /// A row is not what was written there.
+    #[error("the read model {table} is damaged")]
+    Damaged {
+        /// Which table.
+        table: &'static str,
+    },
+    /// The answer would need more rows than one question may read.
+    #[error("the question covers too much: ask for a shorter time")]
+    TooWide,
+}

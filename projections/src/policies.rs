@@ -1,0 +1,413 @@
+//! Tenants, users, apps and domains, in memory: what a request is decided with.
+
+use std::sync::Arc;
+
+use eventlog::Vault;
+use model::{
+    AppId, DomainId, Event, StreamId, TenantId, Timestamp, UserId,
+    address::{DomainName, Mailbox},
+    domain::{CheckedRecord, DkimKeyAdded, DomainEvent, DomainStatus, RecordPurpose, RecordStatus},
+    event::{RecipientHash, SealedText},
+    profile::{AppProfile, TenantProfile, UserProfile},
+    tenant::TenantEvent,
+};
+
+use crate::{
+    codec::join,
+    error::Halt,
+    fact::{Fact, FactRow, malformed},
+    keys::{KeyView, Keys, append},
+    projection::Projection,
+    round::Round,
+    sealed,
+};
+
+/// A tenant.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TenantView {
+    /// Which tenant.
+    pub id: TenantId,
+    /// Its name.
+    pub name: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A user of the portal.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UserView {
+    /// Which user.
+    pub id: UserId,
+    /// The tenant that the user belongs to.
+    pub tenant: TenantId,
+    /// Address and password hash.
+    pub profile: UserProfile,
+    /// When the user was added.
+    pub added_at: Timestamp,
+}
+
+/// An app.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AppView {
+    /// Which app.
+    pub id: AppId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Its name.
+    pub name: String,
+    /// The author of messages that name none.
+    pub default_sender: Option<Mailbox>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A sending domain that was not removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainView {
+    /// Which domain.
+    pub id: DomainId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Its name.
+    pub name: DomainName,
+    /// How it stands.
+    pub status: DomainStatus,
+    /// What the tenant publishes as proof.
+    pub ownership_token: Box<str>,
+    /// The keys that sign for it, oldest first; private keys are sealed.
+    pub keys: Vec<DkimKeyAdded>,
+    /// What was found of each record when the DNS was last asked.
+    pub records: Vec<CheckedRecord>,
+    /// When it was added.
+    pub created_at: Timestamp,
+    /// When the DNS was last asked.
+    pub checked_at: Option<Timestamp>,
+    /// Whether bounces can be sent to a name below it.
+    pub return_path_verified: bool,
+}
+
+// A name or an address that is printed by mistake must not become a leak.
+impl std::fmt::Debug for TenantView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TenantView({})", self.id)
+    }
+}
+
+impl std::fmt::Debug for UserView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "UserView({})", self.id)
+    }
+}
+
+impl std::fmt::Debug for AppView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AppView({})", self.id)
+    }
+}
+
+/// What requests and deliveries are decided with. Reads take no lock.
+#[derive(Debug)]
+pub struct Policies {
+    keys: Arc<Keys>,
+    tenants: papaya::HashMap<TenantId, Arc<TenantView>>,
+    users: papaya::HashMap<UserId, Arc<UserView>>,
+    apps: papaya::HashMap<AppId, Arc<AppView>>,
+    domains: papaya::HashMap<DomainId, Arc<DomainView>>,
+    users_by_email: papaya::HashMap<RecipientHash, UserId>,
+    apps_of: papaya::HashMap<TenantId, Arc<[AppId]>>,
+    domains_of: papaya::HashMap<TenantId, Arc<[DomainId]>>,
+    senders: papaya::HashMap<(TenantId, DomainName), Arc<[DomainId]>>,
+}
+
+impl Policies {
+    pub(crate) fn new(keys: Arc<Keys>) -> Self {
+        Self {
+            keys,
+            tenants: papaya::HashMap::new(),
+            users: papaya::HashMap::new(),
+            apps: papaya::HashMap::new(),
+            domains: papaya::HashMap::new(),
+            users_by_email: papaya::HashMap::new(),
+            apps_of: papaya::HashMap::new(),
+            domains_of: papaya::HashMap::new(),
+            senders: papaya::HashMap::new(),
+        }
+    }
+
+    /// The tenant of this id.
+    pub fn tenant(&self, id: TenantId) -> Option<Arc<TenantView>> {
+        self.tenants.pin().get(&id).cloned()
+    }
+
+    /// Every tenant, oldest first.
+    pub fn tenants(&self) -> Vec<Arc<TenantView>> {
+        let mut tenants: Vec<_> = self.tenants.pin().values().cloned().collect();
+        tenants.sort_unstable_by_key(|tenant| (tenant.created_at, tenant.id));
+        tenants
+    }
+
+    /// The user whose address has this keyed hash.
+    pub fn user_by_email(&self, email: &RecipientHash) -> Option<Arc<UserView>> {
+        let id = *self.users_by_email.pin().get(email)?;
+        self.user(id)
+    }
+
+    /// The user of this id.
+    pub fn user(&self, id: UserId) -> Option<Arc<UserView>> {
+        self.users.pin().get(&id).cloned()
+    }
+
+    /// The app of this id.
+    pub fn app(&self, id: AppId) -> Option<Arc<AppView>> {
+        self.apps.pin().get(&id).cloned()
+    }
+
+    /// The apps of a tenant, oldest first.
+    pub fn apps_of(&self, tenant: TenantId) -> Vec<Arc<AppView>> {
+        let ids = self.apps_of.pin().get(&tenant).cloned().unwrap_or_default();
+        ids.iter().filter_map(|id| self.app(*id)).collect()
+    }
+
+    /// The keys of an app, oldest first, revoked ones too.
+    pub fn keys_of(&self, app: AppId) -> Vec<Arc<KeyView>> {
+        self.keys.of_app(app)
+    }
+
+    /// The domain of this id, unless it was removed.
+    pub fn domain(&self, id: DomainId) -> Option<Arc<DomainView>> {
+        self.domains.pin().get(&id).cloned()
+    }
+
+    /// The domains of a tenant, oldest first.
+    pub fn domains_of(&self, tenant: TenantId) -> Vec<Arc<DomainView>> {
+        let ids = self.domains_of.pin().get(&tenant).cloned().unwrap_or_default();
+        ids.iter().filter_map(|id| self.domain(*id)).collect()
+    }
+
+    /// The domain by which a tenant sends from `name`: exactly this name, nothing above or below
+    /// it. When it was added more than once, the verified one, or else the newest.
+    pub fn sender(&self, tenant: TenantId, name: &DomainName) -> Option<Arc<DomainView>> {
+        let ids = self.senders.pin().get(&(tenant, name.clone())).cloned()?;
+        let mut found = None;
+        for domain in ids.iter().filter_map(|id| self.domain(*id)) {
+            if domain.status == DomainStatus::Verified {
+                return Some(domain);
+            }
+            found = Some(domain);
+        }
+        found
+    }
+
+    /// How many users there are.
+    pub fn user_count(&self) -> usize {
+        self.users.len()
+    }
+
+    /// How many apps there are.
+    pub fn app_count(&self) -> usize {
+        self.apps.len()
+    }
+
+    /// How many domains there are.
+    pub fn domain_count(&self) -> usize {
+        self.domains.len()
+    }
+
+    fn change_domain(&self, id: DomainId, change: impl FnOnce(&mut DomainView)) {
+        if let Some(view) = self.domain(id) {
+            let mut view = DomainView::clone(&view);
+            change(&mut view);
+            self.domains.pin().insert(id, Arc::new(view));
+        }
+    }
+
+    fn remove_domain(&self, id: DomainId) {
+        let Some(view) = self.domain(id) else { return };
+        self.domains.pin().remove(&id);
+        without(&self.domains_of, view.tenant, id);
+        without(&self.senders, (view.tenant, view.name.clone()), id);
+    }
+}
+
+/// Takes a value out of a list in a map.
+fn without<K>(lists: &papaya::HashMap<K, Arc<[DomainId]>>, key: K, gone: DomainId)
+where
+    K: std::hash::Hash + Eq,
+{
+    let lists = lists.pin();
+    let left: Arc<[DomainId]> = match lists.get(&key) {
+        Some(before) => before.iter().copied().filter(|id| *id != gone).collect(),
+        None => return,
+    };
+    if left.is_empty() {
+        lists.remove(&key);
+    } else {
+        lists.insert(key, left);
+    }
+}
+
+/// Folds the policies. Rows are the events themselves, numbered so that they load in an order in
+/// which each finds what it changes.
+pub(crate) struct PoliciesProjection {
+    policies: Arc<Policies>,
+    vault: Vault,
+}
+
+const NAME: &str = "policies";
+
+impl PoliciesProjection {
+    pub(crate) const fn new(policies: Arc<Policies>, vault: Vault) -> Self {
+        Self { policies, vault }
+    }
+
+    fn open<T: serde::de::DeserializeOwned>(
+        &self,
+        id: &impl std::fmt::Display,
+        owner: &[u8],
+        text: &SealedText,
+    ) -> Result<T, Halt> {
+        sealed::profile(&self.vault, owner, text).ok_or(Halt::Profile { of: id.to_string() })
+    }
+
+    fn remember_tenant(
+        &self,
+        tenant: TenantId,
+        at: Timestamp,
+        event: TenantEvent,
+    ) -> Result<(), Halt> {
+        let policies = &self.policies;
+        match event {
+            TenantEvent::TenantCreated(created) => {
+                let profile: TenantProfile =
+                    self.open(&tenant, tenant.as_bytes(), &created.profile)?;
+                let view = TenantView { id: tenant, name: profile.name, created_at: at };
+                policies.tenants.pin().insert(tenant, Arc::new(view));
+            }
+            TenantEvent::UserAdded(added) => {
+                let profile = self.open(&added.user, added.user.as_bytes(), &added.profile)?;
+                let view = UserView { id: added.user, tenant, profile, added_at: at };
+                policies.users.pin().insert(added.user, Arc::new(view));
+                policies.users_by_email.pin().insert(added.email, added.user);
+            }
+            TenantEvent::AppCreated(created) => {
+                let profile: AppProfile =
+                    self.open(&created.app, created.app.as_bytes(), &created.profile)?;
+                let view = AppView {
+                    id: created.app,
+                    tenant,
+                    name: profile.name,
+                    default_sender: profile.default_sender,
+                    created_at: at,
+                };
+                policies.apps.pin().insert(created.app, Arc::new(view));
+                append(&policies.apps_of, tenant, created.app);
+            }
+            TenantEvent::AppUpdated(updated) => {
+                let profile: AppProfile =
+                    self.open(&updated.app, updated.app.as_bytes(), &updated.profile)?;
+                if let Some(view) = policies.app(updated.app) {
+                    let view = AppView {
+                        name: profile.name,
+                        default_sender: profile.default_sender,
+                        ..AppView::clone(&view)
+                    };
+                    policies.apps.pin().insert(updated.app, Arc::new(view));
+                }
+            }
+            TenantEvent::ApiKeyCreated(_) | TenantEvent::ApiKeyRevoked(_) => {
+                return Err(malformed(NAME));
+            }
+        }
+        Ok(())
+    }
+
+    fn remember_domain(&self, id: DomainId, at: Timestamp, event: DomainEvent) {
+        let policies = &self.policies;
+        match event {
+            DomainEvent::DomainAdded(added) => {
+                let (tenant, name) = (added.tenant, added.name);
+                let view = DomainView {
+                    id,
+                    tenant,
+                    name: name.clone(),
+                    status: DomainStatus::default(),
+                    ownership_token: added.ownership_token,
+                    keys: Vec::new(),
+                    records: Vec::new(),
+                    created_at: at,
+                    checked_at: None,
+                    return_path_verified: false,
+                };
+                policies.domains.pin().insert(id, Arc::new(view));
+                append(&policies.domains_of, tenant, id);
+                append(&policies.senders, (tenant, name), id);
+            }
+            DomainEvent::DkimKeyAdded(key) => {
+                policies.change_domain(id, |view| view.keys.push(key));
+            }
+            DomainEvent::DomainChecked(checked) => policies.change_domain(id, |view| {
+                view.status = checked.status;
+                view.return_path_verified = checked.records.iter().any(|record| {
+                    record.purpose == RecordPurpose::ReturnPath
+                        && record.status == RecordStatus::Verified
+                });
+                view.records = checked.records;
+                view.checked_at = Some(at);
+            }),
+            DomainEvent::DomainRemoved(_) => policies.remove_domain(id),
+        }
+    }
+}
+
+impl Projection for PoliciesProjection {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round) -> Result<(), Halt> {
+        let stream = fact.recorded.stream.to_bytes();
+        // Lists show what was made first, first: so what is made has its position in its key.
+        let position = fact.recorded.position.get().to_be_bytes();
+        let key = match fact.event {
+            Event::Tenant(event) => match event {
+                TenantEvent::TenantCreated(_) => join(&[&[1], &stream]),
+                TenantEvent::UserAdded(_) => join(&[&[2], &position]),
+                TenantEvent::AppCreated(_) => join(&[&[3], &position]),
+                // Of several changes only the last counts.
+                TenantEvent::AppUpdated(updated) => join(&[&[4], updated.app.as_bytes()]),
+                TenantEvent::ApiKeyCreated(_) | TenantEvent::ApiKeyRevoked(_) => return Ok(()),
+            },
+            Event::Domain(event) => match event {
+                DomainEvent::DomainAdded(_) => join(&[&[5], &position]),
+                DomainEvent::DkimKeyAdded(_) => join(&[&[6], &stream, &position]),
+                DomainEvent::DomainChecked(_) => join(&[&[7], &stream]),
+                DomainEvent::DomainRemoved(_) => join(&[&[8], &stream]),
+            },
+            Event::Message(_) => return Ok(()),
+        };
+        round.put(key, FactRow::of(fact).to_bytes());
+        Ok(())
+    }
+
+    fn remembers(&self) -> bool {
+        true
+    }
+
+    fn remember(&self, _key: &[u8], value: &[u8]) -> Result<(), Halt> {
+        let row = FactRow::read(value).map_err(|_| malformed(NAME))?;
+        match (row.stream, row.event(NAME)?) {
+            (StreamId::Tenant(tenant), Event::Tenant(event)) => {
+                self.remember_tenant(tenant, row.at, event)?;
+            }
+            (StreamId::Domain(domain), Event::Domain(event)) => {
+                self.remember_domain(domain, row.at, event);
+            }
+            _ => return Err(malformed(NAME)),
+        }
+        Ok(())
+    }
+}

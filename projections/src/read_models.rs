@@ -1,0 +1,355 @@
+//! The read models as one thing: opened, followed, asked, made anew.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use eventlog::{EventLog, Position, Scan, Store, Vault};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::{
+    alarms::{Alarms, AlarmsProjection},
+    error::{Halt, OpenError, QueryError},
+    folds::{Folds, Until},
+    follower::{Follower, Standing},
+    keys::{Keys, KeysProjection},
+    logs::{Logs, LogsProjection},
+    messages::{Messages, MessagesProjection},
+    policies::{Policies, PoliciesProjection},
+    projection::Projection,
+    stats::{Statistics, StatsProjection},
+    store,
+};
+
+const NAMES: &[&str] = &["keys", "policies", "alarms", "messages", "logs", "stats"];
+
+/// How far a rebuild has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The last position taken in.
+    pub position: Position,
+    /// The end of the log.
+    pub head: Position,
+}
+
+/// How the read models are doing: for readiness and metrics.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// The last position taken in.
+    pub position: Position,
+    /// The end of the log.
+    pub head: Position,
+    /// Why they no longer follow the log, if they do not.
+    pub halted: Option<Arc<Halt>>,
+    /// Messages that have not ended; `None` when that cannot be read.
+    pub unfinished: Option<u64>,
+    /// Bytes on the disk.
+    pub disk_bytes: u64,
+}
+
+/// The read models. Cheap to clone.
+#[derive(Clone)]
+pub struct ReadModels {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    dir: PathBuf,
+    log: Arc<dyn EventLog>,
+    store: Store,
+    keys: Arc<Keys>,
+    policies: Arc<Policies>,
+    alarms: Alarms,
+    messages: Messages,
+    logs: Logs,
+    stats: Statistics,
+    standing: watch::Sender<Standing>,
+    running: Mutex<Running>,
+}
+
+/// Who holds the folds.
+enum Running {
+    Idle(Folds),
+    Following(Follower),
+    /// The follower panicked, or its thread could not be started.
+    Lost,
+}
+
+/// What opening is asked to do.
+struct Opening<'a> {
+    dir: &'a Path,
+    log: &'a Arc<dyn EventLog>,
+    vault: &'a Vault,
+    until: Until,
+    afresh: &'a dyn Fn(&str) -> bool,
+    progress: &'a mut dyn FnMut(Progress),
+}
+
+impl ReadModels {
+    /// The names of the read models.
+    pub const fn names() -> &'static [&'static str] {
+        NAMES
+    }
+
+    /// Opens the read models in `dir` and takes in all that the log holds by now. What is missing,
+    /// damaged, of another version or not of this log is made anew. Blocks until then.
+    pub fn open(dir: &Path, log: Arc<dyn EventLog>, vault: Vault) -> Result<Self, OpenError> {
+        Self::open_with(dir, log, vault, &mut |_| {})
+    }
+
+    /// [`ReadModels::open`], telling how far it has come.
+    pub fn open_with(
+        dir: &Path,
+        log: Arc<dyn EventLog>,
+        vault: Vault,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, OpenError> {
+        let until = Until::Head;
+        open(Opening { dir, log: &log, vault: &vault, until, afresh: &|_| false, progress })
+    }
+
+    /// Opens the read models and makes one of them, or all, anew from the log.
+    pub fn rebuild(
+        dir: &Path,
+        log: Arc<dyn EventLog>,
+        vault: Vault,
+        name: Option<&str>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, OpenError> {
+        if let Some(name) = name.filter(|name| !NAMES.contains(name)) {
+            return Err(OpenError::UnknownName { name: name.into(), known: NAMES.join(", ") });
+        }
+        let afresh = |table: &str| name.is_none_or(|name| name == table);
+        let until = Until::Head;
+        open(Opening { dir, log: &log, vault: &vault, until, afresh: &afresh, progress })
+    }
+
+    /// The read models as they were at `until`, made in `scratch`, a directory for this alone.
+    /// They are not to be started: they would go on to the present.
+    pub fn replay(
+        scratch: &Path,
+        log: Arc<dyn EventLog>,
+        vault: Vault,
+        until: Until,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, OpenError> {
+        open(Opening { dir: scratch, log: &log, vault: &vault, until, afresh: &|_| true, progress })
+    }
+
+    /// Begins to follow the log, on a thread of its own. Does nothing when it follows already.
+    pub fn start(&self) {
+        let shared = &self.shared;
+        let mut running = shared.running.lock();
+        let folds = match std::mem::replace(&mut *running, Running::Lost) {
+            Running::Idle(folds) => folds,
+            other => {
+                *running = other;
+                return;
+            }
+        };
+        match Follower::start(folds, shared.dir.clone(), shared.standing.clone()) {
+            Ok(follower) => *running = Running::Following(follower),
+            Err(halt) => {
+                tracing::error!(%halt, "the read models cannot follow the log");
+                shared.standing.send_modify(|standing| standing.halted = Some(Arc::new(halt)));
+            }
+        }
+    }
+
+    /// Stops following and makes everything durable. Blocks for the round that is under way.
+    pub fn stop(&self) {
+        self.shared.stop();
+    }
+
+    /// The last position that every read model has taken in.
+    pub fn position(&self) -> Position {
+        self.shared.standing.borrow().position
+    }
+
+    /// Waits until `to` is taken in, at most so long; whether it is. Answers at once when the read
+    /// models have halted.
+    pub async fn caught_up(&self, to: Position, within: Duration) -> bool {
+        let mut standing = self.shared.standing.subscribe();
+        let reached =
+            standing.wait_for(|standing| standing.position >= to || standing.halted.is_some());
+        match tokio::time::timeout(within, reached).await {
+            Ok(Ok(standing)) => standing.position >= to,
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+
+    /// How they are doing.
+    pub fn health(&self) -> Health {
+        let Standing { position, halted } = self.shared.standing.borrow().clone();
+        Health {
+            position,
+            head: *self.shared.log.head().borrow(),
+            halted,
+            unfinished: self.shared.alarms.len().ok(),
+            disk_bytes: self.shared.store.disk_bytes(),
+        }
+    }
+
+    /// The API keys.
+    pub fn keys(&self) -> &Keys {
+        &self.shared.keys
+    }
+
+    /// Tenants, users, apps and domains.
+    pub fn policies(&self) -> &Policies {
+        &self.shared.policies
+    }
+
+    /// When unfinished messages must be looked at.
+    pub fn alarms(&self) -> &Alarms {
+        &self.shared.alarms
+    }
+
+    /// Messages in detail.
+    pub fn messages(&self) -> &Messages {
+        &self.shared.messages
+    }
+
+    /// Events by app.
+    pub fn logs(&self) -> &Logs {
+        &self.shared.logs
+    }
+
+    /// Counts by app.
+    pub fn stats(&self) -> &Statistics {
+        &self.shared.stats
+    }
+
+    /// Every row of one read model, in the order of keys: length and bytes of the key, length and
+    /// bytes of the value, lengths in four little-endian bytes. Equal logs give equal bytes. `None`
+    /// when there is none of this name.
+    pub fn dump(&self, name: &str) -> Result<Option<Vec<u8>>, QueryError> {
+        if !NAMES.contains(&name) {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        for row in self.shared.store.table(name)?.scan(Scan::all()) {
+            let (key, value) = row?;
+            for part in [&key, &value] {
+                let len = u32::try_from(part.len()).unwrap_or(u32::MAX);
+                bytes.extend_from_slice(&len.to_le_bytes());
+                bytes.extend_from_slice(part);
+            }
+        }
+        Ok(Some(bytes))
+    }
+
+    /// What the read models hold, in numbers; and a digest of each, to compare two of them.
+    pub fn summary(&self) -> Result<serde_json::Value, QueryError> {
+        let mut digests = serde_json::Map::new();
+        for name in NAMES {
+            let rows = self.dump(name)?.unwrap_or_default();
+            digests.insert((*name).into(), blake3::hash(&rows).to_hex().as_str().into());
+        }
+        let policies = self.policies();
+        Ok(serde_json::json!({
+            "position": self.position().get(),
+            "tenants": policies.tenants().len(),
+            "users": policies.user_count(),
+            "apps": policies.app_count(),
+            "domains": policies.domain_count(),
+            "apiKeys": { "all": self.keys().len(), "active": self.keys().active() },
+            "messages": self.messages().count()?,
+            "unfinished": self.alarms().len()?,
+            "recipients": self.stats().overall()?,
+            "digests": digests,
+        }))
+    }
+}
+
+impl Shared {
+    fn stop(&self) {
+        let mut running = self.running.lock();
+        *running = match std::mem::replace(&mut *running, Running::Lost) {
+            Running::Following(follower) => match follower.stop() {
+                Some(folds) => Running::Idle(folds),
+                None => Running::Lost,
+            },
+            Running::Idle(mut folds) => {
+                if let Err(error) = folds.flush() {
+                    tracing::error!(%error, "the read models could not be made durable");
+                }
+                Running::Idle(folds)
+            }
+            Running::Lost => Running::Lost,
+        };
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for ReadModels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadModels")
+            .field("dir", &self.shared.dir)
+            .field("position", &self.position())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Opens; damaged tables are made anew, once.
+fn open(mut opening: Opening<'_>) -> Result<ReadModels, OpenError> {
+    match open_once(&mut opening) {
+        Err(OpenError::Halted(halt)) if halt.is_damage() && !store::is_locked(&halt) => {
+            tracing::warn!(%halt, "the read models are made anew");
+            store::condemn(opening.dir);
+            open_once(&mut opening)
+        }
+        opened => opened,
+    }
+}
+
+fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
+    let store = store::open(opening.dir)?;
+    let keys = Arc::new(Keys::default());
+    let policies = Arc::new(Policies::new(Arc::clone(&keys)));
+    let projections: Vec<Box<dyn Projection>> = vec![
+        Box::new(KeysProjection::new(Arc::clone(&keys), opening.vault.clone())),
+        Box::new(PoliciesProjection::new(Arc::clone(&policies), opening.vault.clone())),
+        Box::new(AlarmsProjection),
+        // Before the logs, whose rows point into it.
+        Box::new(MessagesProjection),
+        Box::new(LogsProjection),
+        Box::new(StatsProjection),
+    ];
+    let table = |name| store.table(name).map_err(Halt::from);
+    let messages = Messages::new(table("messages")?);
+    let (alarms, logs) = (Alarms::new(table("alarms")?), table("logs")?);
+    let (logs, stats) = (Logs::new(logs, messages.clone()), Statistics::new(table("stats")?));
+    let log = Arc::clone(opening.log);
+    let mut folds = Folds::open(Arc::clone(&log), store.clone(), projections, opening.afresh)?;
+    while folds.round(opening.until)? {
+        let head = *log.head().borrow();
+        (opening.progress)(Progress { position: folds.position(), head });
+    }
+    folds.flush().map_err(Halt::from)?;
+    let standing = Standing { position: folds.position(), halted: None };
+    Ok(ReadModels {
+        shared: Arc::new(Shared {
+            dir: opening.dir.to_owned(),
+            log,
+            store,
+            keys,
+            policies,
+            alarms,
+            messages,
+            logs,
+            stats,
+            standing: watch::Sender::new(standing),
+            running: Mutex::new(Running::Idle(folds)),
+        }),
+    })
+}

@@ -1,0 +1,50 @@
+//! The directory of the read models.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use eventlog::{Store, StoreError};
+
+use crate::error::{Halt, OpenError};
+
+/// The tables.
+const TABLES: &str = "tables";
+/// Its presence says that the tables must not be believed.
+const CONDEMNED: &str = "condemned";
+
+/// Opens the tables; condemned ones are deleted first.
+pub(crate) fn open(dir: &Path) -> Result<Store, OpenError> {
+    let (tables, mark) = (dir.join(TABLES), dir.join(CONDEMNED));
+    if mark.exists() {
+        tracing::warn!(dir = %dir.display(), "damaged read models are made anew from the log");
+        match fs::remove_dir_all(&tables) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed(&tables, error));
+            }
+            _ => {}
+        }
+        fs::remove_file(&mark).map_err(|error| failed(&mark, error))?;
+    }
+    fs::create_dir_all(&tables).map_err(|error| failed(&tables, error))?;
+    Store::open(&tables).map_err(|error| OpenError::Halted(error.into()))
+}
+
+/// Marks the tables as damaged: they are deleted at the next opening.
+pub(crate) fn condemn(dir: &Path) {
+    let mark = dir.join(CONDEMNED);
+    if let Err(error) = fs::write(&mark, b"") {
+        tracing::error!(path = %mark.display(), %error, "damaged read models could not be marked");
+    }
+}
+
+fn failed(path: &Path, source: io::Error) -> OpenError {
+    OpenError::Io { path: PathBuf::from(path), source }
+}
+
+/// Whether another process has the tables.
+pub(crate) fn is_locked(halt: &Halt) -> bool {
+    matches!(halt, Halt::Store(StoreError::Io { source, .. })
+        if source.kind() == io::ErrorKind::WouldBlock)
+}
