@@ -24,4 +24,5 @@ pub mod dkim;
 pub mod dns;
 pub mod records;
 pub mod sink;
+pub mod smtp;
 mod stream;

@@ -1,0 +1,286 @@
+//! From an address to a session that can deliver.
+
+use std::net::{IpAddr, SocketAddr};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use lettre::transport::smtp::{
+    authentication::{Credentials as Secret, Mechanism},
+    commands::{Auth, Ehlo, Starttls},
+    extension::ClientId,
+};
+use model::delivery::{Answer, Fault, Outcome, Peer, Stage};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::{Instant, timeout},
+};
+
+use super::{ClientOptions, Connection, Extensions, TlsClient, TlsMode, session::Lost, wire::Wire};
+use crate::stream::Stream;
+
+/// A connection did not come to stand.
+#[derive(Debug, Clone)]
+pub struct ConnectFailure {
+    /// The same for every recipient.
+    pub outcome: Outcome,
+    /// Whether another mail host or address may do better; not when credentials are refused.
+    pub next_host: bool,
+}
+
+/// Why `open` gave up.
+enum Failed {
+    Lost(Lost),
+    /// The handshake of an offered STARTTLS failed.
+    Handshake,
+}
+
+impl From<Lost> for Failed {
+    fn from(lost: Lost) -> Self {
+        Self::Lost(lost)
+    }
+}
+
+impl Failed {
+    const fn fault(stage: Stage, fault: Fault) -> Self {
+        Self::Lost(Lost::fault(stage, fault))
+    }
+}
+
+/// Opens a session with the mail host `mx` at `ip`.
+///
+/// `mx` is the name that a certificate is checked against and that outcomes tell; the port is the
+/// options'. Every wait is bounded by [`Timeouts`](super::Timeouts).
+pub async fn connect(
+    mx: &str,
+    ip: IpAddr,
+    options: &ClientOptions,
+    tls: &TlsClient,
+) -> Result<Connection, ConnectFailure> {
+    let mut peer = Peer { mx: mx.into(), ip: Some(ip), tls: None };
+    let lost = match open(&peer, ip, options, tls, options.tls).await {
+        Ok(connection) => return Ok(connection),
+        Err(Failed::Lost(lost)) => lost,
+        // In clear is better than not at all, where nothing forbids it (RFC 7435).
+        Err(Failed::Handshake) if options.tls == TlsMode::Opportunistic => {
+            match open(&peer, ip, options, tls, TlsMode::Never).await {
+                Ok(connection) => return Ok(connection),
+                Err(Failed::Lost(lost)) => lost,
+                Err(Failed::Handshake) => Lost::fault(Stage::StartTls, Fault::Protocol),
+            }
+        }
+        Err(Failed::Handshake) => Lost::fault(Stage::StartTls, Fault::TlsRequired),
+    };
+    peer.tls = None;
+    let next_host = lost.stage != Stage::Auth;
+    let outcome = Outcome { stage: lost.stage, answer: lost.answer, peer: Some(peer) };
+    Err(ConnectFailure { outcome, next_host })
+}
+
+async fn open(
+    peer: &Peer,
+    ip: IpAddr,
+    options: &ClientOptions,
+    tls: &TlsClient,
+    mode: TlsMode,
+) -> Result<Connection, Failed> {
+    let mut peer = peer.clone();
+    let socket = dial(ip, options).await?;
+    let stream = if mode == TlsMode::Implicit {
+        secure(socket, &mut peer, options, tls, true).await?
+    } else {
+        Stream::Plain(socket)
+    };
+    let mut connection = Connection::new(Wire::new(stream), peer, options.timeouts);
+    let deadline = Instant::now() + options.timeouts.greeting;
+    let greeting = connection.hear(Stage::Greeting, deadline).await?;
+    if !greeting.is_class(2) {
+        return Err(leave(connection, Lost::reply(Stage::Greeting, &greeting)).await);
+    }
+    if let Err(lost) = hello(&mut connection, options).await {
+        return Err(leave(connection, lost).await);
+    }
+    if matches!(mode, TlsMode::Opportunistic | TlsMode::Required) {
+        connection = start_tls(connection, options, tls, mode == TlsMode::Required).await?;
+    }
+    if options.credentials.is_some()
+        && let Err(lost) = authenticate(&mut connection, options).await
+    {
+        return Err(leave(connection, lost).await);
+    }
+    Ok(connection)
+}
+
+/// Takes leave of a server that said no, and passes its no on.
+async fn leave(connection: Connection, lost: Lost) -> Failed {
+    connection.quit().await;
+    Failed::Lost(lost)
+}
+
+async fn dial(ip: IpAddr, options: &ClientOptions) -> Result<TcpStream, Failed> {
+    let unreachable = |_| Failed::fault(Stage::Connect, Fault::Unreachable);
+    let socket = if ip.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
+        .map_err(unreachable)?;
+    if !options.bind.is_empty() {
+        let source = source_for(ip, &options.bind)
+            .ok_or(Failed::fault(Stage::Connect, Fault::Unreachable))?;
+        socket.bind(SocketAddr::new(source, 0)).map_err(unreachable)?;
+    }
+    let connecting = socket.connect(SocketAddr::new(ip, options.port));
+    let stream = timeout(options.timeouts.connect, connecting)
+        .await
+        .map_err(|_| Failed::fault(Stage::Connect, Fault::Timeout))?
+        .map_err(unreachable)?;
+    // Commands and the end of a message are small and must not wait for an acknowledgement.
+    stream.set_nodelay(true).map_err(unreachable)?;
+    Ok(stream)
+}
+
+/// Always the same source for the same receiver.
+fn source_for(ip: IpAddr, sources: &[IpAddr]) -> Option<IpAddr> {
+    let fitting: Vec<IpAddr> =
+        sources.iter().copied().filter(|source| source.is_ipv4() == ip.is_ipv4()).collect();
+    let sum: usize = match ip {
+        IpAddr::V4(ip) => ip.octets().iter().map(|octet| usize::from(*octet)).sum(),
+        IpAddr::V6(ip) => ip.octets().iter().map(|octet| usize::from(*octet)).sum(),
+    };
+    fitting.get(sum.checked_rem(fitting.len())?).copied()
+}
+
+async fn secure(
+    socket: TcpStream,
+    peer: &mut Peer,
+    options: &ClientOptions,
+    tls: &TlsClient,
+    strict: bool,
+) -> Result<Stream, Failed> {
+    let handshake = tls.handshake(socket, &peer.mx, strict);
+    let (stream, told) = timeout(options.timeouts.handshake, handshake)
+        .await
+        .map_err(|_| Failed::Handshake)?
+        .map_err(|_| Failed::Handshake)?;
+    peer.tls = Some(told);
+    Ok(Stream::Tls(Box::new(stream.into())))
+}
+
+/// EHLO, and HELO where a server does not know EHLO (RFC 5321, section 3.2).
+async fn hello(connection: &mut Connection, options: &ClientOptions) -> Result<(), Lost> {
+    let name = options.helo_name.as_str();
+    let patience = options.timeouts.hello;
+    let ehlo = Ehlo::new(ClientId::Domain(name.to_owned()));
+    let lines = connection.ask(Stage::Hello, ehlo, patience).await?;
+    if lines.is_class(2) {
+        connection.extensions = Extensions::read(&lines);
+        return Ok(());
+    }
+    let refused = Lost::reply(Stage::Hello, &lines);
+    if !lines.is_class(5) {
+        return Err(refused);
+    }
+    connection.extensions = Extensions::default();
+    match connection.ask(Stage::Hello, format_args!("HELO {name}\r\n"), patience).await {
+        Ok(lines) if lines.is_class(2) => Ok(()),
+        Ok(lines) => Err(Lost::reply(Stage::Hello, &lines)),
+        // It refused EHLO and closed: that no is what it said.
+        Err(Lost { answer: Answer::Fault(Fault::Disconnected), .. }) => Err(refused),
+        Err(lost) => Err(lost),
+    }
+}
+
+/// STARTTLS (RFC 3207). Without `required`, a server that does not offer it or takes the offer
+/// back is spoken to in clear.
+async fn start_tls(
+    mut connection: Connection,
+    options: &ClientOptions,
+    tls: &TlsClient,
+    required: bool,
+) -> Result<Connection, Failed> {
+    let agreed = connection.extensions.starttls && {
+        let asked = connection.ask(Stage::StartTls, Starttls, options.timeouts.hello).await;
+        asked.map_err(or_handshake)?.is_class(2)
+    };
+    if !agreed {
+        if required {
+            let lost = Lost::fault(Stage::StartTls, Fault::TlsRequired);
+            return Err(leave(connection, lost).await);
+        }
+        return Ok(connection);
+    }
+    // What came in clear behind the reply would count as said inside TLS (CVE-2011-0411).
+    if connection.wire.has_read_ahead() {
+        return Err(Failed::fault(Stage::StartTls, Fault::Protocol));
+    }
+    let mut peer = connection.peer;
+    let socket = connection
+        .wire
+        .into_stream()
+        .take_socket()
+        .ok_or(Failed::fault(Stage::StartTls, Fault::Protocol))?;
+    let stream = secure(socket, &mut peer, options, tls, required).await?;
+    let mut connection = Connection::new(Wire::new(stream), peer, options.timeouts);
+    match hello(&mut connection, options).await {
+        Ok(()) => Ok(connection),
+        Err(lost) => match or_handshake(lost) {
+            Failed::Lost(lost) => Err(leave(connection, lost).await),
+            failed @ Failed::Handshake => Err(failed),
+        },
+    }
+}
+
+/// A server that leaves at STARTTLS, or right after the handshake (a TLS 1.3 server refuses the
+/// client only then), cannot do TLS with us.
+fn or_handshake(lost: Lost) -> Failed {
+    match lost.answer {
+        Answer::Fault(Fault::Disconnected) => Failed::Handshake,
+        Answer::Fault(_) | Answer::Reply(_) => Failed::Lost(lost),
+    }
+}
+
+/// AUTH PLAIN, else LOGIN (RFC 4954).
+async fn authenticate(connection: &mut Connection, options: &ClientOptions) -> Result<(), Lost> {
+    let Some(credentials) = &options.credentials else { return Ok(()) };
+    if connection.peer.tls.is_none() && !credentials.in_clear {
+        return Err(Lost::fault(Stage::Auth, Fault::TlsRequired));
+    }
+    let refused = || Lost::fault(Stage::Auth, Fault::AuthRefused);
+    let secret = Secret::new(credentials.user.clone(), credentials.password.clone());
+    let offered = connection.extensions;
+    let mechanism = match (offered.auth_plain, offered.auth_login) {
+        (true, _) => Mechanism::Plain,
+        (false, true) => Mechanism::Login,
+        (false, false) => return Err(refused()),
+    };
+    let patience = options.timeouts.hello;
+    let start = Auth::new(mechanism, secret.clone(), None).map_err(|_| refused())?;
+    let mut lines = connection.ask(Stage::Auth, start, patience).await?;
+    // LOGIN asks for the user and for the password.
+    for _ in 0..2 {
+        if lines.code != 334 {
+            break;
+        }
+        let question = lines.texts().next().and_then(|text| STANDARD.decode(text).ok());
+        let question = question.and_then(|octets| String::from_utf8(octets).ok());
+        let answer = Auth::new(mechanism, secret.clone(), question.or(Some(String::new())))
+            .map_err(|_| refused())?;
+        lines = connection.ask(Stage::Auth, answer, patience).await?;
+    }
+    match lines {
+        lines if lines.is_class(2) => Ok(()),
+        lines if lines.is_class(4) => Err(Lost::reply(Stage::Auth, &lines)),
+        _ => Err(refused()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_always_sees_the_same_source_of_its_family() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let sources = [ip("192.0.2.1"), ip("2001:db8::1"), ip("192.0.2.2")];
+        let seen = source_for(ip("198.51.100.7"), &sources).unwrap();
+        assert_eq!(source_for(ip("198.51.100.7"), &sources), Some(seen));
+        assert_ne!(source_for(ip("198.51.100.8"), &sources), Some(seen));
+        assert_eq!(source_for(ip("2001:db8::5"), &sources), Some(sources[1]));
+        assert_eq!(source_for(ip("2001:db8::5"), &sources[..1]), None);
+    }
+}
