@@ -240,21 +240,17 @@ impl Projection for AlarmsProjection {
         let mut waiting = Waiting::read(row).map_err(|Malformed| malformed(NAME))?;
         let before = Alarm { at: waiting.alarm, message };
         waiting.evolve(event);
-        match waiting.next() {
-            Some(at) => {
-                waiting.alarm = at;
-                *row = waiting.to_bytes();
-                if at != before.at {
-                    round.delete(before.key());
-                    round.put(Alarm { at, message }.key(), Vec::new());
-                }
-                Ok(())
-            }
-            None => {
-                round.delete(key);
-                round.delete(before.key());
-                count(round, |count| count.saturating_sub(1))
-            }
+        let Some(at) = waiting.next() else {
+            round.delete(key);
+            round.delete(before.key());
+            return count(round, |count| count.saturating_sub(1));
+        };
+        waiting.alarm = at;
+        *row = waiting.to_bytes();
+        if at != before.at {
+            round.delete(before.key());
+            round.put(Alarm { at, message }.key(), Vec::new());
         }
+        Ok(())
     }
 }

@@ -52,7 +52,7 @@ struct Fold {
 pub(crate) struct Folds {
     log: Arc<dyn EventLog>,
     store: Store,
-    folds: Vec<Fold>,
+    every: Vec<Fold>,
     origins: Origins,
     unflushed: u64,
 }
@@ -74,7 +74,7 @@ impl Folds {
         projections: Vec<Box<dyn Projection>>,
         afresh: impl Fn(&str) -> bool,
     ) -> Result<Self, Halt> {
-        let mut folds = Vec::with_capacity(projections.len());
+        let mut every = Vec::with_capacity(projections.len());
         for projection in projections {
             let table = store.table(projection.name())?;
             let stands = match stored_checkpoint(&table)? {
@@ -100,9 +100,9 @@ impl Folds {
             if projection.remembers() {
                 load(projection.as_ref(), &table)?;
             }
-            folds.push(Fold { projection, table, checkpoint });
+            every.push(Fold { projection, table, checkpoint });
         }
-        Ok(Self { log, store, folds, origins: Origins::default(), unflushed: 0 })
+        Ok(Self { log, store, every, origins: Origins::default(), unflushed: 0 })
     }
 
     pub(crate) const fn log(&self) -> &Arc<dyn EventLog> {
@@ -111,7 +111,7 @@ impl Folds {
 
     /// The position that every table has reached.
     pub(crate) fn position(&self) -> Position {
-        self.folds.iter().map(|fold| fold.checkpoint.position).min().unwrap_or(Position::START)
+        self.every.iter().map(|fold| fold.checkpoint.position).min().unwrap_or(Position::START)
     }
 
     /// Takes in the next events; `false` when there are none. Before an event that cannot be read
@@ -119,7 +119,7 @@ impl Folds {
     pub(crate) fn round(&mut self, until: Until) -> Result<bool, Halt> {
         let events = self.log.read_all(self.position(), ROUND_EVENTS)?;
         let mut rounds: Vec<Round> =
-            self.folds.iter().map(|fold| Round::new(fold.table.clone())).collect();
+            self.every.iter().map(|fold| Round::new(fold.table.clone())).collect();
         let mut last: Option<&Recorded> = None;
         let mut stopped = None;
         for recorded in events.iter().take_while(|recorded| until.includes(recorded)) {
@@ -135,7 +135,7 @@ impl Folds {
                 }
             };
             let fact = Fact { recorded, event: &event, origin: origin.as_ref() };
-            for (fold, round) in self.folds.iter_mut().zip(&mut rounds) {
+            for (fold, round) in self.every.iter_mut().zip(&mut rounds) {
                 if recorded.position > fold.checkpoint.position {
                     fold.projection.apply(&fact, round)?;
                 }
@@ -154,7 +154,7 @@ impl Folds {
 
     fn commit(&mut self, rounds: Vec<Round>, last: &Recorded) -> Result<(), Halt> {
         let before = self.position();
-        for (fold, round) in self.folds.iter_mut().zip(rounds) {
+        for (fold, round) in self.every.iter_mut().zip(rounds) {
             if last.position <= fold.checkpoint.position {
                 continue;
             }

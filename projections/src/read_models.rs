@@ -82,8 +82,8 @@ enum Running {
 /// What opening is asked to do.
 struct Opening<'a> {
     dir: &'a Path,
-    log: &'a Arc<dyn EventLog>,
-    vault: &'a Vault,
+    log: Arc<dyn EventLog>,
+    vault: Vault,
     until: Until,
     afresh: &'a dyn Fn(&str) -> bool,
     progress: &'a mut dyn FnMut(Progress),
@@ -109,7 +109,7 @@ impl ReadModels {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, OpenError> {
         let until = Until::Head;
-        open(Opening { dir, log: &log, vault: &vault, until, afresh: &|_| false, progress })
+        open(Opening { dir, log, vault, until, afresh: &|_| false, progress })
     }
 
     /// Opens the read models and makes one of them, or all, anew from the log.
@@ -125,7 +125,7 @@ impl ReadModels {
         }
         let afresh = |table: &str| name.is_none_or(|name| name == table);
         let until = Until::Head;
-        open(Opening { dir, log: &log, vault: &vault, until, afresh: &afresh, progress })
+        open(Opening { dir, log, vault, until, afresh: &afresh, progress })
     }
 
     /// The read models as they were at `until`, made in `scratch`, a directory for this alone.
@@ -137,7 +137,7 @@ impl ReadModels {
         until: Until,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, OpenError> {
-        open(Opening { dir: scratch, log: &log, vault: &vault, until, afresh: &|_| true, progress })
+        open(Opening { dir: scratch, log, vault, until, afresh: &|_| true, progress })
     }
 
     /// Begins to follow the log, on a thread of its own. Does nothing when it follows already.
@@ -329,7 +329,7 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
     let messages = Messages::new(table("messages")?);
     let (alarms, logs) = (Alarms::new(table("alarms")?), table("logs")?);
     let (logs, stats) = (Logs::new(logs, messages.clone()), Statistics::new(table("stats")?));
-    let log = Arc::clone(opening.log);
+    let log = Arc::clone(&opening.log);
     let mut folds = Folds::open(Arc::clone(&log), store.clone(), projections, opening.afresh)?;
     while folds.round(opening.until)? {
         let head = *log.head().borrow();

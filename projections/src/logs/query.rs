@@ -153,12 +153,11 @@ impl Logs {
             let mut reader = Reader::new(key.get(prefix.len()..).unwrap_or_default());
             let place = Place::read(&mut reader).map_err(|Malformed| damaged())?;
             last = Some(place);
-            let pointer = match query.recipient {
-                None => Pointer::read(&value),
-                Some(_) => {
-                    let key = join(&[&time_prefix(app), &place.to_bytes()]);
-                    Pointer::read(&self.table.get(key)?.ok_or_else(damaged)?)
-                }
+            let pointer = if query.recipient.is_some() {
+                let key = join(&[&time_prefix(app), &place.to_bytes()]);
+                Pointer::read(&self.table.get(key)?.ok_or_else(damaged)?)
+            } else {
+                Pointer::read(&value)
             };
             let pointer = pointer.map_err(|Malformed| damaged())?;
             let kind_fits = query.kind.is_none_or(|kind| kind == pointer.kind);
@@ -177,13 +176,12 @@ impl Logs {
         query: &LogQuery,
         opened: &mut Opened,
     ) -> Result<Option<LogRow>, QueryError> {
-        let message = match opened.get(&pointer.message) {
-            Some(message) => Arc::clone(message),
-            None => {
-                let message = Arc::new(self.open(pointer.message)?.ok_or_else(damaged)?);
-                opened.insert(pointer.message, Arc::clone(&message));
-                message
-            }
+        let message = if let Some(message) = opened.get(&pointer.message) {
+            Arc::clone(message)
+        } else {
+            let message = Arc::new(self.open(pointer.message)?.ok_or_else(damaged)?);
+            opened.insert(pointer.message, Arc::clone(&message));
+            message
         };
         let (history, accepted) = message.as_ref();
         if query.tag.as_ref().is_some_and(|tag| !accepted.tags.contains(tag)) {

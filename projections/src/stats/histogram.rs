@@ -124,7 +124,7 @@ mod tests {
         fn percentiles_are_within_three_percent(
             times in proptest::collection::vec(0_u64..200_000_000, 1..400),
             cut in 0_usize..400,
-            percent in 1_u64..=100,
+            percent in 1_usize..=100,
         ) {
             let cut = cut.min(times.len());
             let (mut first, mut second) = (Vec::new(), Vec::new());
@@ -137,9 +137,9 @@ mod tests {
             merged.merge(&second).unwrap();
             let mut sorted = times.clone();
             sorted.sort_unstable();
-            let rank = (times.len() * percent as usize).div_ceil(100).max(1);
+            let rank = (times.len() * percent).div_ceil(100).max(1);
             let truth = sorted[rank - 1];
-            let found = merged.percentile_ms(percent).unwrap();
+            let found = merged.percentile_ms(percent as u64).unwrap();
             prop_assert!(close(found, truth), "{found} for {truth}");
         }
     }
