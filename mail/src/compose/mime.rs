@@ -141,15 +141,7 @@ fn filename_parameter(name: &str) -> String {
     }
     let mut sections = vec![String::from("UTF-8''")];
     for character in name.chars() {
-        let mut encoded = String::new();
-        if character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_') {
-            encoded.push(character);
-        } else {
-            let mut octets = [0; 4];
-            for octet in character.encode_utf8(&mut octets).bytes() {
-                encoded.push_str(&format!("%{octet:02X}"));
-            }
-        }
+        let encoded = percent_encoded(character);
         match sections.last_mut() {
             Some(section) if section.len() + encoded.len() <= SECTION_OCTETS => {
                 section.push_str(&encoded);
@@ -161,7 +153,19 @@ fn filename_parameter(name: &str) -> String {
         return format!("; filename*={only}");
     }
     let numbered = sections.iter().enumerate();
-    numbered.map(|(number, section)| format!("; filename*{number}*={section}")).collect()
+    let parameters: Vec<String> =
+        numbered.map(|(number, section)| format!("; filename*{number}*={section}")).collect();
+    parameters.concat()
+}
+
+fn percent_encoded(character: char) -> String {
+    if character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_') {
+        return character.to_string();
+    }
+    let mut octets = [0; 4];
+    let octets = character.encode_utf8(&mut octets).bytes();
+    let encoded: Vec<String> = octets.map(|octet| format!("%{octet:02X}")).collect();
+    encoded.concat()
 }
 
 /// The media type with its well-formed parameters, or [`OPAQUE`].
