@@ -103,6 +103,11 @@ impl DomainName {
         Ok(Self(ascii.into_owned().into_boxed_str()))
     }
 
+    /// `localhost.localdomain`: the name of a host that has no other.
+    pub fn localhost() -> Self {
+        Self("localhost.localdomain".into())
+    }
+
     /// The A-label form.
     pub fn as_str(&self) -> &str {
         &self.0
