@@ -130,6 +130,21 @@ impl Block {
         Ok(Self { before, events })
     }
 
+    /// The chain's end at a position of the block, or right before it.
+    pub(crate) fn end_at(&self, position: Position) -> Option<ChainEnd> {
+        if position == self.before.position {
+            return Some(self.before);
+        }
+        let event = self.event(position)?;
+        Some(ChainEnd { position, hash: event.hash, at: event.at })
+    }
+
+    /// The event at a position of the block.
+    pub(crate) fn event(&self, position: Position) -> Option<&Recorded> {
+        let place = position.get().checked_sub(self.before.position.get() + 1)?;
+        self.events.get(usize::try_from(place).ok()?)
+    }
+
     pub(crate) fn end(&self) -> ChainEnd {
         self.events.last().map_or(self.before, |last| ChainEnd {
             position: last.position,

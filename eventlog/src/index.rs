@@ -142,7 +142,9 @@ impl Index {
         let mut reached: Option<ChainEnd> = None;
         'blocks: while events.len() < limit {
             let Some(block) = self.block_at(next)? else { break };
-            if reached.is_some_and(|end| end != block.before) {
+            // The block before may have been cached while it was still open, and be shorter than
+            // it is now: then this one is its longer self.
+            if reached.is_some_and(|end| block.end_at(end.position) != Some(end)) {
                 return Err(IndexError::Damaged {
                     position: next,
                     what: "the chain does not hold between two blocks",
@@ -199,8 +201,7 @@ impl Index {
 
     fn event_at(&self, position: Position) -> Result<Option<Recorded>, IndexError> {
         let Some(block) = self.block_at(position)? else { return Ok(None) };
-        let place = position.get() - block.before.position.get() - 1;
-        Ok(usize::try_from(place).ok().and_then(|place| block.events.get(place)).cloned())
+        Ok(block.event(position).cloned())
     }
 
     /// The version of a stream in what is sealed.

@@ -206,7 +206,7 @@ fn compare(index: &Index, journal: ChainEnd, sealed: Position) -> Result<(), Ver
     }
     let block = index.block_at(journal.position).map_err(index_error)?;
     let same = block.is_some_and(|block| {
-        block.events.iter().any(|e| e.position == journal.position && e.hash == journal.hash)
+        block.event(journal.position).is_some_and(|event| event.hash == journal.hash)
     });
     if same { Ok(()) } else { Err(bad(journal.position, "sled and the journal differ")) }
 }

@@ -24,6 +24,8 @@ const FORMAT: u8 = 1;
 /// Magic 8, format 1, zeros 7, first position 8, hash before 32, time before 8, CRC32 4, zeros 4.
 pub(super) const SEGMENT_HEADER_LEN: usize = 72;
 const SECTOR: u64 = 512;
+/// The last bytes of a frame, from a hash: they are zero only where nothing was written.
+const TRAILER: usize = 8;
 
 /// The header of the segment that goes on after `before`.
 pub(super) fn segment_header(before: ChainEnd) -> Vec<u8> {
@@ -260,7 +262,7 @@ impl SegmentReader {
             .filter(|header| header.first == self.chain.position.next())
             .map(|header| FRAME_HEADER_LEN + header.body_len);
         let frame_len = declared.unwrap_or(written);
-        let short = declared.is_some_and(|len| written < len.saturating_sub(8));
+        let short = declared.is_some_and(|len| left < len || written < len.saturating_sub(TRAILER));
         if short || self.has_hole(rest, frame_len) {
             return Ok(written as u64);
         }

@@ -88,6 +88,14 @@ impl JournalWriter {
         self.file.sync_data()
     }
 
+    /// Cuts off the zeros that were written ahead; nothing more will be written.
+    pub(crate) fn finish(self) {
+        // Should this fail, they only cost space: readers know zeros.
+        if let Err(error) = self.file.set_len(self.end).and_then(|()| self.file.sync_all()) {
+            tracing::warn!(%error, "could not cut the zeros off the journal");
+        }
+    }
+
     fn zero_ahead(&mut self, after: u64) -> Result<(), WriteFailure> {
         let goal = after.next_multiple_of(AHEAD);
         // On a disk that is nearly full, what the frame itself needs will do.

@@ -80,6 +80,9 @@ impl Committer {
                 Err(cause) => self.refuse(group, &cause),
             }
         }
+        if self.shared.trouble().is_none() {
+            self.journal.finish();
+        }
     }
 
     fn gather(&mut self, first: Waiting) -> Vec<Waiting> {

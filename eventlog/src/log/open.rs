@@ -159,9 +159,7 @@ pub(crate) fn check_index(index: &Index, known: Option<Checkpoint>) -> Result<()
         .into());
     }
     let block = index.block_at(known.position).map_err(words)?;
-    let event = block
-        .as_ref()
-        .and_then(|block| block.events.iter().find(|event| event.position == known.position));
+    let event = block.as_ref().and_then(|block| block.event(known.position));
     match event {
         Some(event) if event.hash == known.hash => Ok(()),
         Some(_) => {

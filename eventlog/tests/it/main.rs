@@ -19,6 +19,7 @@ mod kill;
 mod mounts;
 mod power_cut;
 mod properties;
+mod reading;
 mod recovery;
 mod store;
 mod support;
