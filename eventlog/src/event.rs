@@ -418,11 +418,13 @@ mod tests {
     #[test]
     fn every_flipped_bit_changes_the_chain_or_is_refused() {
         let (mut out, mut recorded) = (Vec::new(), Vec::new());
-        ChainEnd::START.record(append(1), Box::new([]), &mut out, &mut recorded);
+        let mut end = ChainEnd::START;
+        end.record(append(1), Box::new([]), &mut out, &mut recorded);
         for bit in 0..out.len() * 8 {
             let mut flipped = out.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            if let Ok(event) = ChainEnd::START.read(&mut flipped.as_slice()) {
+            let mut start = ChainEnd::START;
+            if let Ok(event) = start.read(&mut flipped.as_slice()) {
                 assert_ne!(event.hash, recorded[0].hash, "bit {bit}");
             }
         }

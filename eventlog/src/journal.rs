@@ -87,14 +87,12 @@ impl JournalReader {
             }
             let Some(reader) = self.current.as_mut() else { return Ok(None) };
             let last_segment = self.waiting.len() == 0;
-            match reader.next_frame(last_segment)? {
-                Some(events) => return Ok(Some(events)),
-                None => {
-                    self.end = Some(reader.end());
-                    self.last = reader.ending();
-                    self.current = None;
-                }
+            if let Some(events) = reader.next_frame(last_segment)? {
+                return Ok(Some(events));
             }
+            self.end = Some(reader.end());
+            self.last = reader.ending();
+            self.current = None;
         }
     }
 

@@ -71,7 +71,7 @@ impl Default for LogOptions {
     fn default() -> Self {
         Self {
             keep_journal: KeepJournal::Within {
-                age: Duration::from_secs(7 * 24 * 3600),
+                age: Duration::from_hours(7 * 24),
                 bytes: 2 * 1024 * 1024 * 1024,
             },
             segment_bytes: 64 * 1024 * 1024,

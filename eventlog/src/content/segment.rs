@@ -200,9 +200,8 @@ impl ContentSegments {
     /// again.
     pub(crate) fn erase(&self, location: &ContentLocation) -> Result<(), ContentError> {
         match self.read(location) {
-            Ok(_) => {}
             Err(ContentError::Forgotten) if !self.is_there(location) => return Ok(()),
-            Err(ContentError::Forgotten) => {}
+            Ok(_) | Err(ContentError::Forgotten) => {}
             Err(error) => return Err(error),
         }
         let path = segment_path(&self.dir, location.segment);

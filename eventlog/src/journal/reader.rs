@@ -23,7 +23,7 @@ const MAGIC: [u8; 8] = *b"lumora-j";
 const FORMAT: u8 = 1;
 /// Magic 8, format 1, zeros 7, first position 8, hash before 32, time before 8, CRC32 4, zeros 4.
 pub(super) const SEGMENT_HEADER_LEN: usize = 72;
-const SECTOR: u64 = 512;
+const SECTOR: usize = 512;
 /// The last bytes of a frame, from a hash: they are zero only where nothing was written.
 const TRAILER: usize = 8;
 
@@ -275,10 +275,11 @@ impl SegmentReader {
 
     /// Whether a sector, or the part of one, within the frame was never written.
     fn has_hole(&self, rest: &[u8], frame_len: usize) -> bool {
+        // Of the place in the file, only that in its sector matters.
+        let offset = usize::try_from(self.offset % SECTOR as u64).unwrap_or(0);
         let mut at = 0;
         while at < frame_len {
-            let into_sector = usize::try_from((self.offset + at as u64) % SECTOR).unwrap_or(0);
-            let next = (at + SECTOR as usize - into_sector).min(frame_len);
+            let next = (at + SECTOR - (offset + at) % SECTOR).min(frame_len);
             match rest.get(at..next.min(rest.len())) {
                 Some(part) if part.iter().any(|&byte| byte != 0) => {}
                 _ => return true,

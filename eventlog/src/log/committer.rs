@@ -244,11 +244,10 @@ impl Committer {
     ) {
         for (answer, result) in answers {
             let result = match (result, failed) {
-                (Ok(_), failed) => failed.clone(),
                 (Err(AppendError::Conflict { .. }), AppendError::Unknown(cause)) => {
                     AppendError::NotWritten(cause.clone())
                 }
-                (Err(AppendError::Conflict { .. }), failed) => failed.clone(),
+                (Ok(_) | Err(AppendError::Conflict { .. }), failed) => failed.clone(),
                 (Err(other), _) => other,
             };
             self.answer(answer, Err(result));

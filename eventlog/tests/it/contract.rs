@@ -170,7 +170,7 @@ fn what_breaks_a_bound_is_invalid_and_harms_nobody() {
         let many = block_on(log.append(append(1, 0, 0..1001)));
         assert_eq!(many, Err(AppendError::Invalid(Bound::EventCount { count: 1001 })));
         let mut long = append(1, 0, [1]);
-        long.events[0].data = [b"{\"x\":\"", &[b'x'; 40_000][..], b"\"}"].concat().into();
+        long.events[0].data = [b"{\"x\":\"", "x".repeat(40_000).as_bytes(), b"\"}"].concat().into();
         assert!(matches!(
             block_on(log.append(long)),
             Err(AppendError::Invalid(Bound::EventBytes { bytes: 40_008 }))
@@ -186,7 +186,7 @@ fn the_largest_events_come_back_page_by_page() {
     on_each(|log| {
         let mut large = append(1, 0, 0..200);
         for event in &mut large.events {
-            event.data = [b"{\"x\":\"", &[b'x'; 32_000][..], b"\"}"].concat().into();
+            event.data = [b"{\"x\":\"", "x".repeat(32_000).as_bytes(), b"\"}"].concat().into();
         }
         block_on(log.append(large)).unwrap();
         let page = log.read_all(Position::START, 1000).unwrap();

@@ -147,7 +147,7 @@ fn damaged_content_is_named_with_its_event() {
     let start = usize::try_from(location.offset).unwrap();
     let mut flipped = whole.clone();
     flipped[start + 20] ^= 2;
-    for bytes in [flipped, whole[..start + 1].to_vec()] {
+    for bytes in [flipped, whole[..=start].to_vec()] {
         std::fs::write(&file, bytes).unwrap();
         match checked(dir.path()) {
             Err(VerifyError::Bad { position, what }) => {

@@ -28,7 +28,7 @@ fn take_space(dir: &Path, leave: u64) -> PathBuf {
 
 fn large(number: u64, content: usize) -> Append {
     let mut append = append(number, 0, [number]);
-    append.events[0].data = [b"{\"x\":\"", &[b'x'; 30_000][..], b"\"}"].concat().into();
+    append.events[0].data = [b"{\"x\":\"", "x".repeat(30_000).as_bytes(), b"\"}"].concat().into();
     if content > 0 {
         append.content = vec![Sealed::from_bytes(vec![7; content]).unwrap()];
     }

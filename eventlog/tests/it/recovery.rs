@@ -12,7 +12,7 @@ use crate::{
     writer::open_in_another_process,
 };
 
-pub fn journal_files(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn journal_files(dir: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = std::fs::read_dir(dir.join("journal"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -155,7 +155,7 @@ fn sleds_files_that_fell_behind_are_made_anew() {
     assert_eq!(everything(&log).len(), 301);
 }
 
-pub fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     let (from, to) = (from.to_str().unwrap(), to.to_str().unwrap());
     crate::mounts::run("cp", &["-a", "--sparse=always", from, to]).unwrap();
 }
@@ -176,7 +176,7 @@ fn a_rebuild_gives_the_same_log() {
 /// A log whose journal no longer reaches back to the first event.
 fn with_short_journal(dir: &Path) -> LogOptions {
     let keep_journal =
-        KeepJournal::Within { age: std::time::Duration::from_secs(3600), bytes: 64 * 1024 };
+        KeepJournal::Within { age: std::time::Duration::from_hours(1), bytes: 64 * 1024 };
     let options = LogOptions { keep_journal, segment_bytes: 16 * 1024, ..options() };
     let log = Log::open(dir, options.clone()).unwrap();
     block_on(async {

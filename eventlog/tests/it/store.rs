@@ -123,7 +123,7 @@ proptest! {
         let table = Store::open(dir.path()).unwrap().table("rows").unwrap();
         let mut plain = std::collections::BTreeMap::new();
         let key = |random: &mut Random| -> Vec<u8> {
-            (0..random.below(3)).map(|_| [0, 1, 254, 255][random.below(4) as usize]).collect()
+            (0..random.below(3)).map(|_| [0, 1, 254, 255][usize::try_from(random.below(4)).unwrap()]).collect()
         };
         for round in 0_u8..20 {
             let mut batch = Batch::new();

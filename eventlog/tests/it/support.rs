@@ -8,22 +8,22 @@ use eventlog::{
 };
 use model::{EventId, MessageId, StreamId, Timestamp};
 
-pub const NOON: u64 = 1_795_435_200_000;
+pub(crate) const NOON: u64 = 1_795_435_200_000;
 
-pub fn stream(number: u64) -> StreamId {
+pub(crate) fn stream(number: u64) -> StreamId {
     let mut bytes = [0; 16];
     bytes[8..].copy_from_slice(&number.to_be_bytes());
     StreamId::Message(MessageId::from_bytes(bytes))
 }
 
-pub fn event(number: u64) -> NewEvent {
+pub(crate) fn event(number: u64) -> NewEvent {
     let mut bytes = [0; 16];
     bytes[8..].copy_from_slice(&number.to_be_bytes());
     let data = format!("{{\"type\":\"test.happened\",\"v\":1,\"number\":{number}}}");
     NewEvent { id: EventId::from_bytes(bytes), data: data.into_bytes().into() }
 }
 
-pub fn append(to: u64, expected: u64, events: impl IntoIterator<Item = u64>) -> Append {
+pub(crate) fn append(to: u64, expected: u64, events: impl IntoIterator<Item = u64>) -> Append {
     Append {
         stream: stream(to),
         expected: Version::new(expected),
@@ -33,17 +33,17 @@ pub fn append(to: u64, expected: u64, events: impl IntoIterator<Item = u64>) -> 
     }
 }
 
-pub fn sealed(text: &str) -> Sealed {
+pub(crate) fn sealed(text: &str) -> Sealed {
     vault().seal(Purpose::MessageBody, b"test", text.as_bytes()).unwrap()
 }
 
-pub fn vault() -> Vault {
+pub(crate) fn vault() -> Vault {
     Vault::new(&MasterKey::from_bytes([42; 32]))
 }
 
 /// No ballast and no low-water mark, whatever the machine has free; small journal segments, so
 /// that there are several; the whole journal kept.
-pub fn options() -> LogOptions {
+pub(crate) fn options() -> LogOptions {
     LogOptions {
         keep_journal: KeepJournal::Forever,
         segment_bytes: 32 * 1024,
@@ -52,17 +52,17 @@ pub fn options() -> LogOptions {
     }
 }
 
-pub fn open(dir: &Path) -> Log {
+pub(crate) fn open(dir: &Path) -> Log {
     Log::open(dir, options()).unwrap()
 }
 
 /// Everything in the log, read page by page.
-pub fn everything(log: &dyn EventLog) -> Vec<Recorded> {
+pub(crate) fn everything(log: &dyn EventLog) -> Vec<Recorded> {
     eventlog::export(log, Position::START).map(Result::unwrap).collect()
 }
 
 /// Gapless positions, gapless versions in every stream, times that never go backwards.
-pub fn assert_in_order(events: &[Recorded]) {
+pub(crate) fn assert_in_order(events: &[Recorded]) {
     let mut versions = std::collections::HashMap::<_, u64>::new();
     let mut at = Timestamp::from_millis(0);
     for (index, event) in events.iter().enumerate() {
@@ -76,24 +76,24 @@ pub fn assert_in_order(events: &[Recorded]) {
 }
 
 /// Polls until something holds; fails after a minute.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_mins(1);
     while !holds() {
         assert!(std::time::Instant::now() < deadline, "never happened: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
-pub fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 /// Fills a log with `count` events in appends of three to streams that grow, and closes it.
-pub fn fill(dir: &Path, count: u64) {
+pub(crate) fn fill(dir: &Path, count: u64) {
     let log = open(dir);
     block_on(async {
         for number in 0..count / 3 {

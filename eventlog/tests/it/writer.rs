@@ -19,10 +19,10 @@ const WRITERS: u64 = 12;
 
 /// One acknowledged append: its stream, the number of its last event, its last position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Acknowledged {
-    pub stream: u64,
-    pub number: u64,
-    pub position: u64,
+pub(crate) struct Acknowledged {
+    pub(crate) stream: u64,
+    pub(crate) number: u64,
+    pub(crate) position: u64,
 }
 
 /// Not a test: does nothing unless it is run as the process to kill.
@@ -53,7 +53,7 @@ fn child_writes_until_it_is_killed() {
         });
     }
     // Whoever started it kills it; should that fail, it does not stay for ever.
-    std::thread::sleep(Duration::from_secs(60));
+    std::thread::sleep(Duration::from_mins(1));
 }
 
 /// Not a test: says whether another process can open the log.
@@ -67,7 +67,7 @@ fn child_opens() {
 }
 
 /// Runs [`child_opens`] on a directory and gives what it printed.
-pub fn open_in_another_process(dir: &Path) -> String {
+pub(crate) fn open_in_another_process(dir: &Path) -> String {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "writer::child_opens", "--nocapture", "--test-threads=1"])
         .env("LUMORA_TEST_OPENER_DIR", dir)
@@ -77,7 +77,7 @@ pub fn open_in_another_process(dir: &Path) -> String {
 }
 
 /// Starts the process that writes to `dir`.
-pub fn start(dir: &Path, round: u64) -> Child {
+pub(crate) fn start(dir: &Path, round: u64) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "writer::child_writes_until_it_is_killed"])
         .args(["--nocapture", "--test-threads=1"])
@@ -90,7 +90,7 @@ pub fn start(dir: &Path, round: u64) -> Child {
 }
 
 /// Reads what the process acknowledges until `enough` says so; then `kill`s it and reads the rest.
-pub fn acknowledged(
+pub(crate) fn acknowledged(
     child: &mut Child,
     mut enough: impl FnMut(usize) -> bool,
     kill: impl FnOnce(&mut Child),
@@ -117,7 +117,11 @@ fn parse(line: &[u8]) -> Option<Acknowledged> {
 }
 
 /// Every acknowledged event is where it was said to be, and all content can be read.
-pub fn assert_all_there(log: &dyn EventLog, events: &[Recorded], acknowledged: &[Acknowledged]) {
+pub(crate) fn assert_all_there(
+    log: &dyn EventLog,
+    events: &[Recorded],
+    acknowledged: &[Acknowledged],
+) {
     crate::support::assert_in_order(events);
     for ack in acknowledged {
         let at = usize::try_from(ack.position).unwrap();
