@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use eventlog::{Store, StoreError};
@@ -13,6 +14,10 @@ use crate::error::{Halt, OpenError};
 const TABLES: &str = "tables";
 /// Its presence says that the tables must not be believed.
 const CONDEMNED: &str = "condemned";
+
+/// How often, and after what pause, tables in use are tried again: two seconds in all.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Opens the tables; condemned ones are deleted first.
 pub(crate) fn open(dir: &Path) -> Result<Store, OpenError> {
@@ -28,7 +33,17 @@ pub(crate) fn open(dir: &Path) -> Result<Store, OpenError> {
         fs::remove_file(&mark).map_err(|error| failed(&mark, error))?;
     }
     fs::create_dir_all(&tables).map_err(|error| failed(&tables, error))?;
-    Store::open(&tables).map_err(|error| OpenError::Halted(error.into()))
+    // sled lets go of its lock a moment after it was dropped, and so does a process that ends.
+    let mut left = LOCK_TRIES;
+    loop {
+        match Store::open(&tables).map_err(Halt::from) {
+            Err(halt) if is_locked(&halt) && left > 0 => {
+                left -= 1;
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            opened => return opened.map_err(OpenError::Halted),
+        }
+    }
 }
 
 /// Marks the tables as damaged: they are deleted at the next opening.

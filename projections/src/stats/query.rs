@@ -260,12 +260,14 @@ fn empty_points(
     to: Timestamp,
     length_ms: u64,
 ) -> Result<BTreeMap<Timestamp, Counts>, QueryError> {
+    if to <= from {
+        return Ok(BTreeMap::new());
+    }
     let first = from.floor_to(length_ms).as_millis();
     let span = to.as_millis().saturating_sub(first);
     if span.div_ceil(length_ms) > MAX_POINTS {
         return Err(QueryError::TooWide);
     }
-    let starts =
-        (first..to.as_millis().max(first)).step_by(usize::try_from(length_ms).unwrap_or(1));
+    let starts = (first..to.as_millis()).step_by(usize::try_from(length_ms).unwrap_or(1));
     Ok(starts.map(|start| (Timestamp::from_millis(start), Counts::default())).collect())
 }

@@ -1,0 +1,648 @@
+//! A small world whose history is drawn from a seed and decided by the model's own rules.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use eventlog::{
+    Append, EventLog, HashPurpose, MasterKey, MemoryLog, NewEvent, Position, Purpose, Recorded,
+    Sealed, Store, StoreError, Vault, Version,
+};
+use model::{
+    ApiKeyId, AppId, DomainId, Event, EventId, MessageId, RecipientIndex, StreamId, TenantId,
+    Timestamp, UserId,
+    address::{DomainName, EmailAddress, Mailbox},
+    content::RecipientKind,
+    delivery::{Answer, EnhancedCode, Fault, Outcome, Peer, Reply, Stage, Tls},
+    domain::{
+        CheckedRecord, DkimAlgorithm, DkimKeyAdded, DomainAdded, DomainChecked, DomainEvent,
+        DomainRemoved, DomainStatus, RecordPurpose, RecordStatus, Selector,
+    },
+    event::{KeyedHash, RecipientHash, SealedText, SecretHash},
+    message::{
+        Accept, AcceptedRecipient, Command, Facts, Message, MessageEvent, Report, SenderStanding,
+        SuppressionReason, Tag, decide,
+    },
+    profile::{AppProfile, KeyProfile, Profile, TenantProfile, UserProfile},
+    retry::{Jitter, RetryPolicy},
+    tenant::{
+        ApiKeyCreated, ApiKeyRevoked, AppCreated, AppUpdated, Scope, TenantCreated, TenantEvent,
+        UserAdded,
+    },
+};
+use projections::ReadModels;
+
+/// 2026-11-23, shortly before midnight UTC: histories cross hours and days.
+pub const START: u64 = 1_795_474_000_000;
+
+pub const MAIL_DOMAINS: [&str; 4] = ["one.example", "two.example", "three.example", "four.test"];
+pub const TAGS: [&str; 4] = ["welcome", "receipt", "reset", "alert"];
+
+pub fn vault() -> Vault {
+    Vault::new(&MasterKey::from_bytes([7; 32]))
+}
+
+/// SplitMix64: the same numbers for the same seed, everywhere.
+#[derive(Debug, Clone)]
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    pub fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize].clone()
+    }
+
+    pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        std::array::from_fn(|_| self.next() as u8)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Sent {
+    pub id: MessageId,
+    pub app: AppId,
+    pub state: Message,
+    pub version: Version,
+}
+
+#[derive(Debug, Clone)]
+pub struct App {
+    pub id: AppId,
+    pub tenant: TenantId,
+    pub keys: Vec<(ApiKeyId, SecretHash)>,
+}
+
+pub struct World {
+    pub log: Arc<MemoryLog>,
+    pub vault: Vault,
+    pub random: Random,
+    pub now: Timestamp,
+    pub tenants: Vec<TenantId>,
+    pub apps: Vec<App>,
+    pub domains: Vec<(DomainId, TenantId, DomainName)>,
+    pub messages: Vec<Sent>,
+    versions: BTreeMap<StreamId, Version>,
+    retry: RetryPolicy,
+}
+
+/// What a message is made with.
+pub struct Draft {
+    pub app: usize,
+    pub recipients: usize,
+    pub tags: Vec<&'static str>,
+    pub scheduled_in: Option<Duration>,
+    pub suppressed: usize,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self { app: 0, recipients: 1, tags: Vec::new(), scheduled_in: None, suppressed: 0 }
+    }
+}
+
+pub fn reply(stage: Stage, code: u16, enhanced: &str) -> Outcome {
+    Outcome {
+        stage,
+        answer: Answer::Reply(Reply {
+            code,
+            enhanced: EnhancedCode::parse(enhanced),
+            text: "OK".into(),
+        }),
+        peer: Some(Peer {
+            mx: "mx.one.example".into(),
+            ip: Some("192.0.2.1".parse().unwrap()),
+            tls: Some(Tls { version: "TLSv1.3".into(), cipher: "x".into(), verified: true }),
+        }),
+    }
+}
+
+pub fn delivered() -> Outcome {
+    reply(Stage::EndOfData, 250, "2.0.0")
+}
+
+pub fn deferred() -> Outcome {
+    reply(Stage::RcptTo, 451, "4.7.1")
+}
+
+pub fn bounced() -> Outcome {
+    reply(Stage::RcptTo, 550, "5.1.1")
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            log: Arc::new(MemoryLog::new()),
+            vault: vault(),
+            random: Random(seed),
+            now: Timestamp::from_millis(START),
+            tenants: Vec::new(),
+            apps: Vec::new(),
+            domains: Vec::new(),
+            messages: Vec::new(),
+            versions: BTreeMap::new(),
+            retry: RetryPolicy::new(
+                vec![Duration::from_mins(5), Duration::from_mins(40)],
+                Duration::from_hours(3),
+            )
+            .unwrap(),
+        }
+    }
+
+    /// A world with one tenant, app, key and verified domain.
+    pub fn with_app(seed: u64) -> Self {
+        let mut world = Self::new(seed);
+        world.add_tenant();
+        world.add_app(0, "app");
+        world.add_key(0);
+        world.add_domain(0, "mail.acme.example");
+        world.check_domain(0, DomainStatus::Verified);
+        world
+    }
+
+    pub fn dyn_log(&self) -> Arc<dyn EventLog> {
+        Arc::clone(&self.log) as Arc<dyn EventLog>
+    }
+
+    pub fn head(&self) -> Position {
+        *self.log.head().borrow()
+    }
+
+    pub fn pass(&mut self, time: Duration) {
+        self.now = self.now.plus(time);
+    }
+
+    pub fn append_with(&mut self, stream: StreamId, data: Vec<Box<[u8]>>, content: Vec<Sealed>) {
+        let expected = self.versions.get(&stream).copied().unwrap_or_default();
+        let events = data
+            .into_iter()
+            .map(|data| NewEvent { id: EventId::new(self.now, self.random.bytes()), data })
+            .collect();
+        let append = Append { stream, expected, at: self.now, events, content };
+        let appended = now(self.log.append(append)).unwrap();
+        self.versions.insert(stream, appended.last_version);
+    }
+
+    pub fn append(&mut self, stream: StreamId, data: Box<[u8]>) {
+        self.append_with(stream, vec![data], Vec::new());
+    }
+
+    fn seal(&self, owner: &[u8], profile: &impl Profile) -> SealedText {
+        let sealed = self.vault.seal(Purpose::TenantProfile, owner, &profile.to_bytes()).unwrap();
+        SealedText(sealed.to_base64().into())
+    }
+
+    fn tenant_event(&mut self, tenant: TenantId, event: impl Into<TenantEvent>) {
+        self.append(StreamId::Tenant(tenant), event.into().encode());
+    }
+
+    pub fn add_tenant(&mut self) -> TenantId {
+        let id = TenantId::new(self.now, self.random.bytes());
+        let profile =
+            self.seal(id.as_bytes(), &TenantProfile { name: "Canary Tenant GmbH".into() });
+        self.tenant_event(id, TenantCreated { profile });
+        self.tenants.push(id);
+        id
+    }
+
+    pub fn add_user(&mut self, tenant: usize, address: &str) -> (UserId, RecipientHash) {
+        let user = UserId::new(self.now, self.random.bytes());
+        let address = EmailAddress::parse(address).unwrap();
+        let email = self.recipient_hash(&address.canonical());
+        let profile =
+            UserProfile { email: address, password_hash: Some("$argon2id$canary".into()) };
+        let profile = self.seal(user.as_bytes(), &profile);
+        self.tenant_event(self.tenants[tenant], UserAdded { user, email, profile });
+        (user, email)
+    }
+
+    pub fn add_app(&mut self, tenant: usize, name: &str) -> AppId {
+        let (tenant, app) = (self.tenants[tenant], AppId::new(self.now, self.random.bytes()));
+        let profile = self.seal(app.as_bytes(), &app_profile(name));
+        self.tenant_event(tenant, AppCreated { app, profile });
+        self.apps.push(App { id: app, tenant, keys: Vec::new() });
+        app
+    }
+
+    pub fn update_app(&mut self, app: usize, name: &str) {
+        let App { id, tenant, .. } = self.apps[app];
+        let profile = self.seal(id.as_bytes(), &app_profile(name));
+        self.tenant_event(tenant, AppUpdated { app: id, profile });
+    }
+
+    pub fn add_key(&mut self, app: usize) -> SecretHash {
+        let key = ApiKeyId::new(self.now, self.random.bytes());
+        let secret = KeyedHash(self.random.bytes());
+        let App { id, tenant, .. } = self.apps[app];
+        let profile = self.seal(key.as_bytes(), &KeyProfile { name: "canary key".into() });
+        let created = ApiKeyCreated {
+            app: id,
+            key,
+            prefix: "lum_sk_abcde".into(),
+            secret,
+            scopes: vec![Scope::EmailSend, Scope::EmailRead],
+            rate_limit_per_minute: 60,
+            expires_at: Some(self.now.plus(Duration::from_hours(24))),
+            profile,
+        };
+        self.tenant_event(tenant, created);
+        self.apps[app].keys.push((key, secret));
+        secret
+    }
+
+    pub fn revoke_key(&mut self, app: usize, key: usize) {
+        let App { id, tenant, ref keys } = self.apps[app];
+        let key = keys[key].0;
+        self.tenant_event(tenant, ApiKeyRevoked { app: id, key });
+    }
+
+    fn domain_event(&mut self, domain: DomainId, event: impl Into<DomainEvent>) {
+        self.append(StreamId::Domain(domain), event.into().encode());
+    }
+
+    pub fn add_domain(&mut self, tenant: usize, name: &str) -> DomainId {
+        let id = DomainId::new(self.now, self.random.bytes());
+        let (tenant, name) = (self.tenants[tenant], DomainName::parse(name).unwrap());
+        let token = format!("token-{}", self.random.below(1_000_000)).into();
+        let added = DomainAdded { tenant, name: name.clone(), ownership_token: token };
+        self.domain_event(id, added);
+        self.add_dkim_key(id, "s1");
+        self.domains.push((id, tenant, name));
+        id
+    }
+
+    pub fn add_dkim_key(&mut self, domain: DomainId, selector: &str) {
+        let owner = [domain.as_bytes().as_slice(), selector.as_bytes()].concat();
+        let private = self.vault.seal(Purpose::DkimPrivateKey, &owner, b"private").unwrap();
+        let key = DkimKeyAdded {
+            selector: Selector::parse(selector).unwrap(),
+            algorithm: DkimAlgorithm::Rsa2048,
+            public_record: "v=DKIM1; k=rsa; p=MIIB".into(),
+            private_key: SealedText(private.to_base64().into()),
+        };
+        self.domain_event(domain, key);
+    }
+
+    pub fn check_domain(&mut self, domain: usize, status: DomainStatus) {
+        let (id, _, name) = self.domains[domain].clone();
+        let found = match status {
+            DomainStatus::Verified => RecordStatus::Verified,
+            _ => RecordStatus::Missing,
+        };
+        let record = |purpose| CheckedRecord {
+            purpose,
+            name: name.as_str().into(),
+            status: found,
+            required: purpose == RecordPurpose::Ownership,
+            found: vec!["v=spf1 -all".into()],
+            problem: None,
+        };
+        let records = vec![record(RecordPurpose::Ownership), record(RecordPurpose::ReturnPath)];
+        self.domain_event(id, DomainChecked { status, records });
+    }
+
+    pub fn remove_domain(&mut self, domain: usize) {
+        let (id, ..) = self.domains.remove(domain);
+        self.domain_event(id, DomainRemoved {});
+    }
+
+    pub fn recipient_hash(&self, canonical: &str) -> RecipientHash {
+        let hash = self.vault.keyed_hash(HashPurpose::Recipient, canonical.as_bytes());
+        KeyedHash(*hash.first_chunk().unwrap())
+    }
+
+    /// Accepts a message; its place in [`World::messages`].
+    pub fn send(&mut self, draft: &Draft) -> usize {
+        let id = MessageId::new(self.now, self.random.bytes());
+        let App { id: app, tenant, ref keys } = self.apps[draft.app];
+        let key = keys.first().map_or(ApiKeyId::from_bytes([0; 16]), |key| key.0);
+        let recipients: Vec<AcceptedRecipient> = (0..draft.recipients)
+            .map(|number| {
+                let domain = self.random.pick(&MAIL_DOMAINS);
+                let kind = [RecipientKind::To, RecipientKind::Cc, RecipientKind::Bcc]
+                    [self.random.below(3) as usize];
+                let name = self.random.below(12);
+                AcceptedRecipient {
+                    kind,
+                    domain: DomainName::parse(domain).unwrap(),
+                    hash: self.recipient_hash(&format!("canary{name}.{number}@{domain}")),
+                }
+            })
+            .collect();
+        let accept = Accept {
+            tenant,
+            app,
+            key,
+            from: DomainName::parse("mail.acme.example").unwrap(),
+            recipients,
+            tags: draft.tags.iter().map(|tag| Tag::parse(tag).unwrap()).collect(),
+            size: 1000,
+            scheduled_at: draft.scheduled_in.map(|wait| self.now.plus(wait)),
+            request: None,
+        };
+        let content = [Purpose::MessageHead, Purpose::MessageBody].map(|purpose| {
+            self.vault.seal(purpose, id.as_bytes(), b"Canary Subject canary@one.example").unwrap()
+        });
+        self.messages.push(Sent { id, app, state: Message::default(), version: Version::NONE });
+        let message = self.messages.len() - 1;
+        let suppressed: Vec<_> = (0..draft.suppressed as u8)
+            .map(|index| (RecipientIndex(index), SuppressionReason::Manual))
+            .collect();
+        self.decide(message, &Command::Accept(Box::new(accept)), &suppressed, content.into());
+        message
+    }
+
+    fn decide(
+        &mut self,
+        message: usize,
+        command: &Command,
+        suppressed: &[(RecipientIndex, SuppressionReason)],
+        content: Vec<Sealed>,
+    ) -> bool {
+        let facts = Facts {
+            sender: SenderStanding::Verified(DomainId::from_bytes([1; 16])),
+            suppressed,
+            retry: &self.retry,
+            jitter: Jitter::from_random(self.random.next() as u32),
+            in_flight: false,
+        };
+        let Ok(events) = decide(&self.messages[message].state, command, &facts, self.now) else {
+            return false;
+        };
+        if events.is_empty() {
+            return false;
+        }
+        let stream = StreamId::Message(self.messages[message].id);
+        let data = events.iter().map(MessageEvent::encode).collect();
+        self.append_with(stream, data, content);
+        for event in &events {
+            self.messages[message].state.evolve(event, self.now);
+        }
+        self.messages[message].version = self.versions[&stream];
+        true
+    }
+
+    pub fn attempt(&mut self, message: usize, outcomes: &[(u8, Outcome)]) -> bool {
+        let reports = outcomes
+            .iter()
+            .map(|(recipient, outcome)| Report {
+                recipient: RecipientIndex(*recipient),
+                outcome: outcome.clone(),
+                sealed_text: SealedText("c2VhbGVk".into()),
+            })
+            .collect();
+        self.decide(message, &Command::RecordAttempt(reports), &[], Vec::new())
+    }
+
+    pub fn cancel(&mut self, message: usize) -> bool {
+        self.decide(message, &Command::Cancel, &[], Vec::new())
+    }
+
+    pub fn expire(&mut self, message: usize) -> bool {
+        self.decide(message, &Command::Expire, &[], Vec::new())
+    }
+
+    fn random_outcome(&mut self) -> Outcome {
+        match self.random.below(8) {
+            0..=3 => delivered(),
+            4 | 5 => deferred(),
+            6 => bounced(),
+            _ => self.random.pick(&[
+                Outcome::fault(Stage::Dns, Fault::NullMx),
+                Outcome::fault(Stage::Connect, Fault::Unreachable),
+                Outcome::fault(Stage::EndOfData, Fault::OutcomeUnknown),
+                Outcome::fault(Stage::Dns, Fault::ContentGone),
+            ]),
+        }
+    }
+
+    /// One thing happens.
+    pub fn step(&mut self) {
+        let wait = self.random.below(400_000);
+        self.pass(Duration::from_millis(wait));
+        match self.random.below(40) {
+            0 => {
+                self.add_tenant();
+            }
+            1 if !self.tenants.is_empty() => {
+                let tenant = self.random.below(self.tenants.len() as u64) as usize;
+                let address = format!("canary{}@users.example", self.random.below(1_000));
+                self.add_user(tenant, &address);
+            }
+            2 if !self.tenants.is_empty() => {
+                let tenant = self.random.below(self.tenants.len() as u64) as usize;
+                self.add_app(tenant, "canary app");
+            }
+            3 if !self.apps.is_empty() => {
+                let app = self.random.below(self.apps.len() as u64) as usize;
+                let name = format!("canary app {}", self.random.below(100));
+                self.update_app(app, &name);
+            }
+            4 if !self.apps.is_empty() => {
+                let app = self.random.below(self.apps.len() as u64) as usize;
+                self.add_key(app);
+            }
+            5 if !self.apps.is_empty() => {
+                let app = self.random.below(self.apps.len() as u64) as usize;
+                if !self.apps[app].keys.is_empty() {
+                    let key = self.random.below(self.apps[app].keys.len() as u64) as usize;
+                    self.revoke_key(app, key);
+                }
+            }
+            6 if !self.tenants.is_empty() => {
+                let tenant = self.random.below(self.tenants.len() as u64) as usize;
+                let name = format!("d{}.example", self.random.below(5));
+                self.add_domain(tenant, &name);
+            }
+            7 | 8 if !self.domains.is_empty() => {
+                let domain = self.random.below(self.domains.len() as u64) as usize;
+                let status = self.random.pick(&[DomainStatus::Verified, DomainStatus::Failed]);
+                self.check_domain(domain, status);
+            }
+            9 if self.domains.len() > 1 => {
+                let domain = self.random.below(self.domains.len() as u64) as usize;
+                self.remove_domain(domain);
+            }
+            10..=22 if !self.apps.is_empty() => self.random_send(),
+            _ if !self.messages.is_empty() => self.random_change(),
+            _ => {}
+        }
+    }
+
+    fn random_send(&mut self) {
+        let recipients = match self.random.below(12) {
+            0 => 50,
+            n => 1 + n as usize % 3,
+        };
+        let count = self.random.below(3);
+        let draft = Draft {
+            app: self.random.below(self.apps.len() as u64) as usize,
+            recipients,
+            tags: (0..count).map(|_| self.random.pick(&TAGS)).collect(),
+            scheduled_in: self.random.one_in(4).then_some(Duration::from_hours(2)),
+            suppressed: if self.random.one_in(5) { 1 } else { 0 },
+        };
+        self.send(&draft);
+    }
+
+    fn random_change(&mut self) {
+        let message = self.random.below(self.messages.len() as u64) as usize;
+        match self.random.below(12) {
+            0..=2 => {
+                self.cancel(message);
+            }
+            3 => {
+                self.expire(message);
+            }
+            _ => {
+                let open: Vec<u8> =
+                    self.messages[message].state.open().map(|(index, _)| index.0).collect();
+                let outcomes: Vec<_> =
+                    open.into_iter().map(|index| (index, self.random_outcome())).collect();
+                self.attempt(message, &outcomes);
+            }
+        }
+    }
+
+    /// A world with a long random history.
+    pub fn grown(seed: u64, steps: usize) -> Self {
+        let mut world = Self::with_app(seed);
+        for _ in 0..steps {
+            world.step();
+        }
+        world
+    }
+
+    /// Every event of the log.
+    pub fn events(&self) -> Vec<Recorded> {
+        eventlog::export(self.log.as_ref(), Position::START).map(Result::unwrap).collect()
+    }
+
+    pub fn decoded(&self) -> Vec<(Recorded, Event)> {
+        self.events()
+            .into_iter()
+            .map(|recorded| {
+                let event = Event::decode(recorded.stream, &recorded.data).unwrap();
+                (recorded, event)
+            })
+            .collect()
+    }
+
+    /// Another log with the first `count` events of this one.
+    pub fn prefix(&self, count: u64) -> Arc<dyn EventLog> {
+        let mut appends: Vec<Append> = Vec::new();
+        let mut last: Option<Recorded> = None;
+        for recorded in self.events().into_iter().take(count as usize) {
+            let event = NewEvent { id: recorded.id, data: recorded.data.clone() };
+            let content = recorded
+                .content
+                .iter()
+                .map(|location| self.log.read_content(location).unwrap())
+                .collect();
+            appends.push(Append {
+                stream: recorded.stream,
+                expected: Version::new(recorded.version.get() - 1),
+                at: recorded.at,
+                events: vec![event],
+                content,
+            });
+            last = Some(recorded);
+        }
+        let log = MemoryLog::new();
+        for append in appends {
+            now(log.append(append)).unwrap();
+        }
+        let copied = eventlog::export(&log, Position::new(count - 1)).next().unwrap().unwrap();
+        assert_eq!(Some(copied), last, "a prefix has the same chain");
+        Arc::new(log)
+    }
+
+    pub fn open(&self, dir: &Path) -> ReadModels {
+        ReadModels::open(dir, self.dyn_log(), vault()).unwrap()
+    }
+}
+
+fn app_profile(name: &str) -> AppProfile {
+    let default_sender = Some(Mailbox::parse("Canary <canary@mail.acme.example>").unwrap());
+    AppProfile { name: name.into(), default_sender }
+}
+
+/// The result of a future that needs nothing to wait for.
+pub fn now<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match future.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(done) => done,
+        std::task::Poll::Pending => panic!("it waits"),
+    }
+}
+
+/// Waits until the read models have taken everything in.
+pub fn follow(read: &ReadModels, to: Position) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let reached = runtime.block_on(read.caught_up(to, Duration::from_secs(60)));
+    assert!(reached, "{:?}", read.health());
+}
+
+/// The tables, without the read models.
+pub fn tables(dir: &Path) -> Store {
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        match Store::open(&dir.join("tables")) {
+            // sled lets go of its lock a moment after it was dropped.
+            Err(StoreError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::WouldBlock
+                    && std::time::Instant::now() < deadline =>
+            {
+                std::thread::yield_now();
+            }
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
+/// Every read model's rows.
+pub fn dumps(read: &ReadModels) -> BTreeMap<&'static str, Vec<u8>> {
+    let names = ReadModels::names().iter();
+    names.map(|name| (*name, read.dump(name).unwrap().unwrap())).collect()
+}
+
+/// What the memory of keys and policies holds, printed.
+pub fn memory(world: &World, read: &ReadModels) -> String {
+    let mut text = String::new();
+    for tenant in read.policies().tenants() {
+        text += &format!("{} {}\n", tenant.id, tenant.name);
+        for app in read.policies().apps_of(tenant.id) {
+            text += &format!("  {} {}\n", app.id, app.name);
+            for key in read.policies().keys_of(app.id) {
+                text += &format!("    {key:?}\n");
+            }
+        }
+        for domain in read.policies().domains_of(tenant.id) {
+            text += &format!("  {domain:?}\n");
+        }
+    }
+    for (_, tenant, name) in &world.domains {
+        text += &format!("{:?}\n", read.policies().sender(*tenant, name).map(|found| found.id));
+    }
+    text
+}
+
+pub fn assert_same(world: &World, left: &ReadModels, right: &ReadModels, what: &str) {
+    for (name, rows) in dumps(left) {
+        assert!(rows == right.dump(name).unwrap().unwrap(), "{what}: {name} differs");
+    }
+    assert_eq!(memory(world, left), memory(world, right), "{what}");
+}
