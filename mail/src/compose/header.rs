@@ -178,14 +178,13 @@ const fn q_octets(octet: u8) -> usize {
 }
 
 fn q_encoded(text: &str) -> String {
-    use std::fmt::Write as _;
+    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or('0').to_ascii_uppercase();
     let mut encoded = String::with_capacity(text.len() * 3);
     for octet in text.bytes() {
         match octet {
             b' ' => encoded.push('_'),
             literal if is_q_literal(literal) => encoded.push(char::from(literal)),
-            // Writing into a String cannot fail.
-            other => drop(write!(encoded, "={other:02X}")),
+            other => encoded.extend(['=', digit(other >> 4), digit(other & 15)]),
         }
     }
     encoded
