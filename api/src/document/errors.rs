@@ -1,0 +1,165 @@
+//! Which operation answers with which errors, and what it needs.
+
+use model::tenant::Scope;
+use serde_json::{Map, Value, json};
+
+use super::headers;
+use crate::problem::Code;
+
+/// What poem-openapi does not know of an operation.
+pub(crate) struct Operation {
+    /// Its id.
+    pub id: &'static str,
+    /// What the key must be allowed; `None`: needs no key.
+    pub scope: Option<Scope>,
+    /// Every error that it can answer with.
+    pub errors: &'static [Code],
+}
+
+/// Every operation.
+pub(crate) const OPERATIONS: [Operation; 8] = [
+    Operation {
+        id: "sendEmail",
+        scope: Some(Scope::EmailSend),
+        errors: &[
+            Code::BadRequest,
+            Code::InvalidJson,
+            Code::InvalidIdempotencyKey,
+            Code::Unauthorized,
+            Code::InsufficientScope,
+            Code::SenderDomainNotVerified,
+            Code::RequestTimeout,
+            Code::IdempotencyConflict,
+            Code::PayloadTooLarge,
+            Code::UnsupportedMediaType,
+            Code::ValidationFailed,
+            Code::NoDefaultSender,
+            Code::RateLimited,
+            Code::InternalError,
+            Code::Overloaded,
+            Code::Unavailable,
+        ],
+    },
+    Operation {
+        id: "cancelMessage",
+        scope: Some(Scope::EmailSend),
+        errors: &[
+            Code::Unauthorized,
+            Code::InsufficientScope,
+            Code::NotFound,
+            Code::NotCancelable,
+            Code::RateLimited,
+            Code::InternalError,
+            Code::Overloaded,
+            Code::Unavailable,
+        ],
+    },
+    Operation {
+        id: "getMessage",
+        scope: Some(Scope::EmailRead),
+        errors: &[
+            Code::Unauthorized,
+            Code::InsufficientScope,
+            Code::NotFound,
+            Code::RateLimited,
+            Code::InternalError,
+            Code::Overloaded,
+        ],
+    },
+    Operation { id: "listLogs", scope: Some(Scope::EmailRead), errors: QUERY_ERRORS },
+    Operation { id: "getStats", scope: Some(Scope::EmailRead), errors: QUERY_ERRORS },
+    Operation { id: "healthz", scope: None, errors: &[] },
+    Operation { id: "readyz", scope: None, errors: &[Code::NotReady] },
+    Operation { id: "metrics", scope: None, errors: &[] },
+];
+
+const QUERY_ERRORS: &[Code] = &[
+    Code::Unauthorized,
+    Code::InsufficientScope,
+    Code::ValidationFailed,
+    Code::RateLimited,
+    Code::InternalError,
+    Code::Overloaded,
+];
+
+/// Adds to every operation its errors, headers and scope.
+pub(super) fn complete_operations(document: &mut Value, descriptions: &Map<String, Value>) {
+    let Some(Value::Object(paths)) = document.get_mut("paths") else { return };
+    let operations = paths.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut);
+    for operation in operations.filter_map(Value::as_object_mut) {
+        let id = operation.get("operationId").and_then(Value::as_str);
+        let Some(known) = OPERATIONS.iter().find(|known| Some(known.id) == id) else { continue };
+        if let Some(scope) = known.scope {
+            name_scope(operation, scope);
+        }
+        if let Some(Value::Object(responses)) = operation.get_mut("responses") {
+            for code in known.errors {
+                add_error(responses, *code);
+            }
+            for (status, response) in responses {
+                if let Some(response) = response.as_object_mut() {
+                    describe(response, descriptions);
+                    headers::complete(response, status, known.scope.is_some());
+                }
+            }
+        }
+    }
+}
+
+fn name_scope(operation: &mut Map<String, Value>, scope: Scope) {
+    operation.insert("x-required-scope".into(), scope.as_str().into());
+    if let Some(Value::String(description)) = operation.get_mut("description") {
+        description.push_str(&format!("\n\nNeeds the scope `{}`.", scope.as_str()));
+    }
+}
+
+/// A success that has no words of its own borrows those of what it answers.
+fn describe(response: &mut Map<String, Value>, descriptions: &Map<String, Value>) {
+    let words = response.get("description").and_then(Value::as_str).unwrap_or_default();
+    if words.is_empty() {
+        let schema = Value::Object(response.clone());
+        let schema = schema.pointer("/content/application~1json/schema/$ref");
+        let words = schema.and_then(Value::as_str).and_then(|name| descriptions.get(name));
+        let words = words.cloned().unwrap_or_else(|| "The metrics.".into());
+        response.insert("description".into(), words);
+    }
+}
+
+/// Adds an error to the answer of its status, which can have several.
+fn add_error(responses: &mut Map<String, Value>, code: Code) {
+    let response = responses.entry(code.status().as_str().to_owned()).or_insert_with(|| {
+        json!({
+            "description": "",
+            "content": {
+                "application/json": {
+                    "schema": { "$ref": "#/components/schemas/Error" },
+                    "examples": {},
+                },
+            },
+        })
+    });
+    if let Some(Value::String(words)) = response.get_mut("description") {
+        if !words.is_empty() {
+            words.push_str("\n\n");
+        }
+        words.push_str(&format!("`{}`: {}", code.as_str(), code.words()));
+    }
+    let examples = response.pointer_mut("/content/application~1json/examples");
+    if let Some(Value::Object(examples)) = examples {
+        let example = json!({ "summary": code.words(), "value": example(code) });
+        examples.insert(code.as_str().into(), example);
+    }
+}
+
+/// What the answer to an error looks like.
+pub(super) fn example(code: Code) -> Value {
+    let mut body = json!({ "error": code.as_str(), "message": code.words() });
+    match code {
+        Code::ValidationFailed => {
+            body["details"] = json!([{ "field": "to[0]", "message": "the domain has no dot" }]);
+        }
+        Code::InternalError => body["requestId"] = "req_1f0c6a52d7b94e3fb2a8c6f1d3e7a905".into(),
+        _ => {}
+    }
+    body
+}

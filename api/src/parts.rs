@@ -1,0 +1,138 @@
+//! What the room stands on.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use actors::{Clock, Platform};
+use eventlog::{EventLog, Vault};
+use poem::Request;
+use projections::ReadModels;
+use tokio::{sync::Semaphore, time::timeout};
+
+use crate::problem::{Code, Problem};
+
+/// Longest wait for a thread to read on; then the answer is 503.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Writes the metrics of the whole process as Prometheus text.
+pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What the API is made of.
+#[derive(Clone)]
+pub struct ApiParts {
+    /// Sends, cancels, and knows keys and rates.
+    pub platform: Platform,
+    /// What is read back.
+    pub read: ReadModels,
+    /// The record: for content, and for waiting until a caller's own write can be read.
+    pub log: Arc<dyn EventLog>,
+    /// Opens content.
+    pub vault: Vault,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Renders `/metrics`.
+    pub metrics: RenderMetrics,
+    /// The bounds.
+    pub options: ApiOptions,
+}
+
+impl fmt::Debug for ApiParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiParts").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// Bounds on what a stranger can make the server hold.
+#[derive(Debug, Clone)]
+pub struct ApiOptions {
+    /// Largest request body, in bytes.
+    pub max_body_bytes: usize,
+    /// Longest silence within a body.
+    pub body_idle: Duration,
+    /// Longest time for a whole body.
+    pub body_deadline: Duration,
+    /// Longest time for the head of a request, and for the wait between two requests of one
+    /// connection.
+    pub head_deadline: Duration,
+    /// Longest time in which a caller takes nothing of an answer.
+    pub write_idle: Duration,
+    /// Connections at once; the next one waits until one closes.
+    pub max_connections: usize,
+    /// Reads of content and read models at once; they occupy threads.
+    pub max_reads: usize,
+    /// How long a read waits to see what was recorded before it.
+    pub read_your_writes: Duration,
+    /// How long requests under way may take once the server stops.
+    pub stop_within: Duration,
+}
+
+impl Default for ApiOptions {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 40 * 1024 * 1024,
+            body_idle: Duration::from_secs(15),
+            body_deadline: Duration::from_mins(2),
+            head_deadline: Duration::from_secs(30),
+            write_idle: Duration::from_secs(30),
+            max_connections: 10_000,
+            max_reads: 64,
+            read_your_writes: Duration::from_secs(2),
+            stop_within: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The parts as every request sees them.
+pub(crate) struct Shared {
+    parts: ApiParts,
+    reads: Arc<Semaphore>,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: ApiParts) -> Arc<Self> {
+        let reads = Arc::new(Semaphore::new(parts.options.max_reads.max(1)));
+        Arc::new(Self { parts, reads })
+    }
+
+    /// Waits until everything that is recorded by now can be read: a caller must see its own write.
+    /// Bounded; whoever waited in vain reads what there is.
+    pub(crate) async fn settled(&self) -> bool {
+        let head = *self.log.head().borrow();
+        let settled = self.read.caught_up(head, self.options.read_your_writes).await;
+        if !settled {
+            tracing::warn!(%head, "the read models are behind");
+        }
+        settled
+    }
+
+    /// Runs `ask` where blocking is allowed, as many at once as [`ApiOptions::max_reads`].
+    pub(crate) async fn reading<T: Send + 'static>(
+        self: &Arc<Self>,
+        ask: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let permit = timeout(READ_PATIENCE, Arc::clone(&self.reads).acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else {
+            return Err(Problem::new(Code::Overloaded).retry_after_s(1));
+        };
+        let shared = Arc::clone(self);
+        let asked = tokio::task::spawn_blocking(move || {
+            // Held until the thread is free again, even if the caller has gone.
+            let _permit = permit;
+            ask(&shared)
+        });
+        asked.await.unwrap_or_else(|error| Err(Problem::internal("a read panicked", &error)))
+    }
+
+    /// The parts that a request was given.
+    pub(crate) fn of(request: &Request) -> Result<&Arc<Self>, Problem> {
+        let shared = request.data::<Arc<Self>>();
+        shared.ok_or_else(|| Problem::internal("a request without its parts", &"not wired"))
+    }
+}
+
+impl std::ops::Deref for Shared {
+    type Target = ApiParts;
+
+    fn deref(&self) -> &ApiParts {
+        &self.parts
+    }
+}

@@ -1,0 +1,10 @@
+//! What goes over the wire, as types: they are the schemas of the document.
+
+pub(crate) mod logs;
+pub(crate) mod message;
+pub(crate) mod send;
+pub(crate) mod stats;
+pub(crate) mod system;
+mod time;
+
+pub(crate) use time::Time;
