@@ -17,7 +17,17 @@ pub(crate) struct Layout {
 /// Held as long as the log is in use; the lock goes with it, also when the process is killed.
 #[derive(Debug)]
 pub(crate) struct DirectoryLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child process that is just being started holds a copy of the
+        // descriptor until it runs its program, and the lock with it.
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "the log's lock goes with this process only");
+        }
+    }
 }
 
 impl Layout {
@@ -88,7 +98,7 @@ impl Layout {
             .open(&path)
             .map_err(|error| OpenError::io(&path, error))?;
         match file.try_lock() {
-            Ok(()) => Ok(DirectoryLock { _file: file }),
+            Ok(()) => Ok(DirectoryLock { file }),
             Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: self.dir.clone() }),
             Err(TryLockError::Error(error)) => Err(OpenError::io(path, error)),
         }

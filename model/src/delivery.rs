@@ -316,9 +316,10 @@ const fn fault_verdict(fault: Fault) -> Verdict {
         Fault::NoSuchDomain | Fault::NoMailHost | Fault::NullMx => {
             Verdict::Bounced(BounceClass::Recipient)
         }
-        Fault::MxIsSelf | Fault::PrivateAddress => Verdict::Bounced(BounceClass::Infrastructure),
+        Fault::MxIsSelf | Fault::PrivateAddress | Fault::Smtputf8Unsupported => {
+            Verdict::Bounced(BounceClass::Infrastructure)
+        }
         Fault::TooLarge => Verdict::Bounced(BounceClass::Content),
-        Fault::Smtputf8Unsupported => Verdict::Bounced(BounceClass::Infrastructure),
         Fault::OutcomeUnknown => Verdict::OutcomeUnknown,
         Fault::ContentGone | Fault::ContentInvalid => Verdict::Failed,
         Fault::DnsUnavailable
@@ -348,10 +349,12 @@ fn permanent_verdict(stage: Stage, reply: &Reply) -> Verdict {
     }
     match stage {
         // The server refuses to talk, not this recipient: another host or day may answer.
-        Stage::Dns | Stage::Connect | Stage::Greeting | Stage::Hello | Stage::StartTls => {
-            Verdict::Deferred
-        }
-        Stage::Auth => Verdict::Deferred,
+        Stage::Dns
+        | Stage::Connect
+        | Stage::Greeting
+        | Stage::Hello
+        | Stage::StartTls
+        | Stage::Auth => Verdict::Deferred,
         Stage::MailFrom | Stage::RcptTo | Stage::Data | Stage::Transfer | Stage::EndOfData => {
             let class = classify(stage, reply);
             // A full mailbox is emptied some day, whatever the first digit says.
@@ -367,14 +370,14 @@ fn permanent_verdict(stage: Stage, reply: &Reply) -> Verdict {
 fn classify(stage: Stage, reply: &Reply) -> BounceClass {
     if let Some(code) = reply.enhanced {
         match (code.subject, code.detail) {
-            // 5.1.7 and 5.1.8 are about the sender's address.
-            (1, 7 | 8) => return BounceClass::Infrastructure,
             (1, 0..=6 | 9 | 10) | (2, 0 | 1) => return BounceClass::Recipient,
             (2, 2) => return BounceClass::MailboxFull,
             (2, 3) | (3, 4) | (6, _) => return BounceClass::Content,
-            (3 | 4 | 5, _) => return BounceClass::Infrastructure,
-            // Authentication, PTR and TLS: ours to mend (RFC 7372, RFC 7001 registry).
-            (7, 4..=9 | 20..=27 | 30..) => return BounceClass::Infrastructure,
+            // 5.1.7 and 5.1.8 are about the sender's address; 5.7.x below are authentication, PTR
+            // and TLS: ours to mend (RFC 7372, RFC 7505, and the IANA registry of such codes).
+            (1, 7 | 8) | (3..=5, _) | (7, 4..=9 | 20..=27 | 30..) => {
+                return BounceClass::Infrastructure;
+            }
             (7, _) => return BounceClass::Policy,
             _ => {}
         }
