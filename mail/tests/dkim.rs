@@ -97,7 +97,7 @@ fn signed(signers: &[Signer], message: &[u8]) -> Vec<u8> {
     [header.as_bytes(), message, end].concat()
 }
 
-async fn verifier(dns: &TestDns, keys: &Keys) -> MessageAuthenticator {
+fn verifier(dns: &TestDns, keys: &Keys) -> MessageAuthenticator {
     for (name, record) in &keys.records {
         dns.txt(name, record);
     }
@@ -119,7 +119,7 @@ async fn verdicts(verifier: &MessageAuthenticator, message: &[u8]) -> Vec<bool> 
 #[tokio::test]
 async fn mail_auth_verifies_both_keys_on_every_shape() {
     let (dns, keys) = (TestDns::start().await, keys());
-    let verifier = verifier(&dns, &keys).await;
+    let verifier = verifier(&dns, &keys);
     for (name, message) in all_messages() {
         let message = signed(&keys.signers, &message);
         assert_eq!(verdicts(&verifier, &message).await, [true, true], "{name}");
@@ -137,9 +137,9 @@ fn dkimpy_verifies_both_keys_on_every_shape() {
     let folder = tempfile::tempdir().unwrap();
     let keys = keys();
     let records = folder.path().join("keys");
-    let lines: String =
+    let lines: Vec<String> =
         keys.records.iter().map(|(name, record)| format!("{name}\t{record}\n")).collect();
-    fs::write(&records, lines).unwrap();
+    fs::write(&records, lines.concat()).unwrap();
     let mut command = Command::new(&python);
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/verify.py")).arg(&records);
     let mut count = 0;
@@ -162,7 +162,7 @@ fn dkimpy_verifies_both_keys_on_every_shape() {
 #[tokio::test]
 async fn what_was_changed_no_longer_verifies() {
     let (dns, keys) = (TestDns::start().await, keys());
-    let verifier = verifier(&dns, &keys).await;
+    let verifier = verifier(&dns, &keys);
     let (_, message) = all_messages().into_iter().find(|(name, _)| *name == "text").unwrap();
     let message = String::from_utf8(signed(&keys.signers, &message)).unwrap();
     let changed = |from: &str, to: &str| {

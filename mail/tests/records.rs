@@ -172,6 +172,7 @@ async fn keys_may_be_long_and_behind_an_alias() {
 
 #[tokio::test]
 async fn one_of_several_keys_is_enough() {
+    use RecordStatus::{Missing, Verified};
     let mut setting = Setting::new("acme.example").await;
     setting.keys.push((Selector::parse("lum2").unwrap(), "v=DKIM1; k=rsa; p=BBBB".to_owned()));
     let keys = async |setting: &Setting| -> Vec<(RecordStatus, bool)> {
@@ -179,7 +180,6 @@ async fn one_of_several_keys_is_enough() {
         let keys = checked.iter().filter(|record| record.purpose == RecordPurpose::Dkim);
         keys.map(|record| (record.status, record.required)).collect()
     };
-    use RecordStatus::{Missing, Verified};
     assert_eq!(keys(&setting).await, [(Missing, true), (Missing, false)]);
     setting.dns.txt("lum2._domainkey.acme.example", "v=DKIM1; k=rsa; p=BBBB");
     assert_eq!(keys(&setting).await, [(Missing, false), (Verified, true)]);

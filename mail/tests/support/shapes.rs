@@ -1,5 +1,7 @@
 //! Messages of every shape, with fixed dates and ids: the golden corpus.
 
+use std::collections::BTreeMap;
+
 use model::{
     Timestamp,
     address::Mailbox,
@@ -48,7 +50,7 @@ pub fn head(subject: &str) -> Head {
         recipients: vec![recipient(RecipientKind::To, "ada@example.com")],
         reply_to: vec![],
         subject: subject.into(),
-        metadata: Default::default(),
+        metadata: BTreeMap::new(),
         reply_key: [0; 32],
     }
 }

@@ -53,7 +53,7 @@ pub(super) struct DualPrefix {
 }
 
 impl DualPrefix {
-    pub(super) const fn around(&self, address: IpAddr) -> Network {
+    pub(super) const fn around(self, address: IpAddr) -> Network {
         let prefix = if address.is_ipv4() { self.v4 } else { self.v6 };
         Network { address, prefix }
     }
