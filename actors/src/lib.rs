@@ -1,1 +1,76 @@
-//! Placeholder.
+//! The actors: messages, tenants, domains and sites, and the way in before them.
+//!
+//! [`Platform`] takes messages over and delivers them.
+//!
+//! ```text
+//! send ─► gateway ─► message actor ─► append 1 ─► answer
+//!          permit      decide           │ durable
+//!          facts                        ▼
+//!          sealing     site actor ◄── hop 1: a place in the lane, the recipients of one site
+//!                         │ worker: compose and sign once, connection, MAIL RCPT DATA
+//!                         └───────────► hop 2: decide ─► append 2 ─► leave memory
+//! ```
+//!
+//! # Contract
+//! - [`Platform::send`] answers [`Sent`] only once the message is durable. From then on it ends in
+//!   the record: delivered, bounced, failed, suppressed or canceled, each recipient once. A crash
+//!   between a receiver's 250 and its record delivers again: at least once, with the same
+//!   Message-ID.
+//! - A state changes only by an event that is durable. An outcome is appended again and again until
+//!   it is written or the node stops.
+//! - One actor at the most owns a message. Casts to one that leaves reach its successor.
+//! - Everything is bounded: requests being recorded, content in memory, live messages, places in a
+//!   lane, connections to a site, transactions at once. Beyond a bound a request is answered with
+//!   [`SendError::Overloaded`], and a message waits on disk for its alarm.
+//! - No address, subject, text, secret or key is logged.
+//!
+//! # Why
+//! - **A message leaves memory as soon as nothing is under way.** A million deferred messages cost
+//!   rows on disk. The alarm goes through the rows that are due and wakes their messages.
+//! - **Actors are spawned at once, with a mailbox before a state** (`spawn_instant`), so a slot of
+//!   the registry is never "starting", and the lock of its shard is held for a push only.
+//! - **`drain()` and a waiting list in the slot instead of a retry loop**: what comes for an actor
+//!   that leaves waits in its slot and is handed to the successor when the state of the one before
+//!   is dropped. Nobody spins, and two owners cannot be.
+//! - **The registry's slot is emptied by a drop of the actor's state**, so a panic empties it too.
+//! - **Answers owed are values with a drop**: a site that crashes with a message in its hands
+//!   still tells it what is true then, `not tried` or `outcome unknown`.
+//! - **A site is paused, not its messages.** A 421 or a site that cannot be reached pauses it, 5 s
+//!   doubling to 10 min. Within half a minute messages wait in the lane; for longer pauses they are
+//!   deferred with what the site said last, as Postfix does with a dead destination. After a pause
+//!   one message goes first.
+//! - **Two workers for each connection**: while one is on the wire the next is composed and signed
+//!   (0.3 ms with RSA-2048), as many at once as there are cores.
+
+mod accounts;
+mod admission;
+mod alarm;
+mod clock;
+mod domain;
+mod entropy;
+mod error;
+mod figures;
+mod gateway;
+mod governed;
+mod guardian;
+mod letter;
+mod message;
+mod node;
+mod options;
+mod platform;
+mod rates;
+mod registry;
+mod request;
+mod site;
+mod sourced;
+mod tenant;
+
+pub use accounts::{NewKey, Secret};
+pub use clock::{Clock, TestClock};
+pub use error::{CancelError, ChangeError, SendError, SendRefusal, StartError};
+pub use figures::PlatformFigures;
+pub use mail::records::ExpectedRecord;
+pub use options::{PlatformOptions, PlatformParts};
+pub use platform::{Platform, Stopped};
+pub use rates::RateDecision;
+pub use request::{Caller, IdempotencyKey, SendRequest, Sent};

@@ -1,0 +1,230 @@
+//! The alarm: wakes messages whose time has come.
+//!
+//! Every unfinished message has exactly one alarm in the read models. This actor goes through
+//! those that are due, again and again, and wakes who is not in memory. So a message that a crash
+//! left behind is only late, never lost.
+//!
+//! # Why
+//! - It pulls. A timer for each message would cost memory for each message; a million waiting ones
+//!   cost rows on disk.
+//! - It goes through the due ones page by page and waits between pages and between passes, so a
+//!   start with a long queue does not wake everybody at once; and it stops where three quarters of
+//!   the room for message actors are taken, so new mail is taken in meanwhile.
+//! - Before a page it waits until the read models have caught up, so that whoever has just been
+//!   dealt with does not look due. One who does all the same loads, finds nothing to do and leaves.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::Duration,
+};
+
+use model::{MessageId, Timestamp};
+use parking_lot::Mutex;
+use projections::{Alarm, AlarmCursor};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::Notify;
+
+use crate::{
+    entropy,
+    message,
+    node::Node,
+    registry::{Full, Share},
+};
+
+/// Alarms looked at in one go.
+const PAGE: usize = 256;
+/// Between two pages: at most about 5 000 messages are woken in a second.
+const BETWEEN_PAGES_MS: u64 = 50;
+/// Between two passes while something is due.
+const BETWEEN_PASSES: Duration = Duration::from_secs(1);
+/// Between two passes when nothing is: should a hint ever be missed.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How long the read models may take to catch up before it is tried again.
+const CATCH_UP: Duration = Duration::from_secs(5);
+/// How long a message rests that was woken in vain.
+const REST_MS: u64 = 10_000;
+/// Messages at rest that are remembered; more are woken in vain again.
+const MOST_RESTING: usize = 100_000;
+
+/// By which messages reach the alarm without queueing at it.
+#[derive(Default)]
+pub(crate) struct Bell {
+    earliest: Mutex<Option<Timestamp>>,
+    rung: Notify,
+    resting: Mutex<HashMap<MessageId, Timestamp>>,
+}
+
+impl Bell {
+    /// Somebody is to be woken at `at`.
+    pub(crate) fn notice(&self, at: Timestamp) {
+        let mut earliest = self.earliest.lock();
+        if earliest.is_none_or(|known| at < known) {
+            *earliest = Some(at);
+            self.rung.notify_one();
+        }
+    }
+
+    /// A message was woken in vain: no place for it, or no way to read it. Not at once again.
+    pub(crate) fn rest(&self, message: MessageId, now: Timestamp) {
+        let until = now.plus(Duration::from_millis(entropy::spread_ms(REST_MS)));
+        let mut resting = self.resting.lock();
+        if resting.len() < MOST_RESTING {
+            resting.insert(message, until);
+        }
+        drop(resting);
+        self.notice(until);
+    }
+
+    fn earliest(&self) -> Option<Timestamp> {
+        *self.earliest.lock()
+    }
+
+    fn forget(&self, now: Timestamp) {
+        *self.earliest.lock() = None;
+        self.resting.lock().retain(|_, until| *until > now);
+    }
+
+    fn is_resting(&self, message: MessageId) -> bool {
+        self.resting.lock().contains_key(&message)
+    }
+}
+
+/// Look at the next page.
+pub(crate) struct Round;
+
+/// The actor.
+pub(crate) struct AlarmActor;
+
+/// How far its pass has come.
+pub(crate) struct State {
+    node: Arc<Node>,
+    after: Option<AlarmCursor>,
+    /// Whether this pass found somebody due.
+    found: bool,
+}
+
+impl Actor for AlarmActor {
+    type Msg = Round;
+    type State = State;
+    type Arguments = Arc<Node>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Round>,
+        node: Arc<Node>,
+    ) -> Result<State, ActorProcessingErr> {
+        myself.send_message(Round)?;
+        Ok(State { node, after: None, found: false })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Round>,
+        Round: Round,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        if state.round().await {
+            // Refused once it drains.
+            myself.send_message(Round).ok();
+        } else {
+            myself.drain().ok();
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// One page and the wait after it; whether there is a next one.
+    async fn round(&mut self) -> bool {
+        let node = Arc::clone(&self.node);
+        if self.after.is_none() {
+            node.bell.forget(node.now());
+            self.found = false;
+        }
+        let Some(page) = self.due().await else {
+            self.after = None;
+            return node.pause_ms(entropy::spread_ms(1_000)).await;
+        };
+        for alarm in &page {
+            self.found = true;
+            if !self.wake(alarm.message).await {
+                return false;
+            }
+        }
+        if page.len() == PAGE {
+            self.after = page.last().copied().map(Alarm::cursor);
+            return node.pause_ms(BETWEEN_PAGES_MS).await;
+        }
+        self.after = None;
+        self.wait().await
+    }
+
+    /// The next page of alarms that are due; `None`, reported, when it cannot be had.
+    async fn due(&self) -> Option<Vec<Alarm>> {
+        let node = &self.node;
+        let head = *node.journal.log().head().borrow();
+        if !node.read.caught_up(head, CATCH_UP).await {
+            tracing::warn!(position = %head, "the alarm waits for the read models");
+            return None;
+        }
+        let (read, now, after) = (node.read.clone(), node.now(), self.after);
+        let page = tokio::task::spawn_blocking(move || read.alarms().due(now, after, PAGE)).await;
+        match page {
+            Ok(Ok(page)) => Some(page),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the alarms cannot be read");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Wakes a message, unless it is awake or rests; whether the node goes on.
+    async fn wake(&self, message: MessageId) -> bool {
+        let node = &self.node;
+        if node.messages.holds(&message) || node.bell.is_resting(message) {
+            return !node.is_stopping();
+        }
+        loop {
+            // Asked for before the look at the room, so that none is missed in between.
+            let vacated = node.messages.vacated();
+            if node.is_stopping() {
+                return false;
+            }
+            match node.messages.cast(&message, message::Msg::Wake, Share::Most) {
+                Ok(()) => {
+                    node.figures.woken.increment(1);
+                    return true;
+                }
+                Err(Full) => {
+                    tokio::select! {
+                        () = vacated => {}
+                        () = node.stopped() => return false,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for the next time at which somebody may be due; whether the node goes on.
+    async fn wait(&self) -> bool {
+        let node = &self.node;
+        let now = node.now();
+        let longest = now.plus(if self.found { BETWEEN_PASSES } else { LONGEST_WAIT });
+        let read = node.read.clone();
+        let next = tokio::task::spawn_blocking(move || read.alarms().next_after(now)).await;
+        let next = next.ok().and_then(Result::ok).flatten();
+        let known = next.map_or(longest, |next| next.min(longest));
+        // Somebody in memory or at rest can be due already: not at once again.
+        let soonest = if self.found { longest } else { now };
+        loop {
+            let noticed = node.bell.earliest().map_or(known, |at| at.min(known));
+            tokio::select! {
+                () = node.clock.sleep_until(noticed.max(soonest)) => return true,
+                () = node.bell.rung.notified() => {}
+                () = node.stopped() => return false,
+            }
+        }
+    }
+}

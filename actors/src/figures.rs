@@ -1,0 +1,123 @@
+//! What is counted and measured: for `/metrics` by the `metrics` facade, and for a snapshot.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+/// A number that goes up and down.
+#[derive(Clone)]
+pub(crate) struct Level {
+    gauge: Gauge,
+    now: Arc<AtomicUsize>,
+}
+
+impl Level {
+    fn new(gauge: Gauge) -> Self {
+        Self { gauge, now: Arc::default() }
+    }
+
+    /// One more, until the returned value is dropped.
+    pub(crate) fn raise(&self) -> Raised {
+        self.now.fetch_add(1, Ordering::Relaxed);
+        self.gauge.increment(1.0);
+        Raised(self.clone())
+    }
+
+    /// The number now.
+    pub(crate) fn get(&self) -> usize {
+        self.now.load(Ordering::Relaxed)
+    }
+}
+
+/// One that counts towards a [`Level`].
+pub(crate) struct Raised(Level);
+
+impl Drop for Raised {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::Relaxed);
+        self.0.gauge.decrement(1.0);
+    }
+}
+
+/// Handles, taken once: looking one up by name costs as much as a small allocation.
+#[derive(Clone)]
+pub(crate) struct Figures {
+    pub(crate) accepted: Counter,
+    pub(crate) replayed: Counter,
+    pub(crate) delivered: Counter,
+    pub(crate) deferred: Counter,
+    pub(crate) bounced: Counter,
+    pub(crate) failed: Counter,
+    pub(crate) overloaded: Counter,
+    pub(crate) woken: Counter,
+    pub(crate) crashed: Counter,
+    pub(crate) in_flight: Level,
+    pub(crate) live_messages: Level,
+    pub(crate) live_sites: Level,
+    pub(crate) waiting: Level,
+    pub(crate) connections: Counter,
+    pub(crate) accept_seconds: Histogram,
+    pub(crate) append_seconds: Histogram,
+    pub(crate) transaction_seconds: Histogram,
+    pub(crate) delivery_seconds: Histogram,
+}
+
+impl Figures {
+    /// Takes the handles of whichever recorder is installed by now.
+    pub(crate) fn new() -> Self {
+        Self {
+            accepted: counter!("lumora_messages_accepted_total"),
+            replayed: counter!("lumora_messages_replayed_total"),
+            delivered: counter!("lumora_recipients_delivered_total"),
+            deferred: counter!("lumora_recipients_deferred_total"),
+            bounced: counter!("lumora_recipients_bounced_total"),
+            failed: counter!("lumora_recipients_failed_total"),
+            overloaded: counter!("lumora_requests_overloaded_total"),
+            woken: counter!("lumora_messages_woken_total"),
+            crashed: counter!("lumora_actors_crashed_total"),
+            in_flight: Level::new(gauge!("lumora_deliveries_in_flight")),
+            live_messages: Level::new(gauge!("lumora_message_actors")),
+            live_sites: Level::new(gauge!("lumora_site_actors")),
+            waiting: Level::new(gauge!("lumora_lane_depth")),
+            connections: counter!("lumora_smtp_connections_total"),
+            accept_seconds: histogram!("lumora_accept_duration_seconds"),
+            append_seconds: histogram!("lumora_append_duration_seconds"),
+            transaction_seconds: histogram!("lumora_transaction_duration_seconds"),
+            delivery_seconds: histogram!("lumora_delivery_latency_seconds"),
+        }
+    }
+}
+
+/// Measures from now on; wall-clock steps do not touch it.
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn stop(&self, histogram: &Histogram) {
+        histogram.record(self.0.elapsed());
+    }
+}
+
+/// How busy the platform is, at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PlatformFigures {
+    /// Messages in memory.
+    pub live_messages: usize,
+    /// Sites in memory.
+    pub live_sites: usize,
+    /// Transactions under way.
+    pub in_flight: usize,
+    /// Messages that wait for their turn at a site.
+    pub waiting: usize,
+    /// Octets of content in memory.
+    pub content_bytes: u64,
+}

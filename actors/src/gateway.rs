@@ -1,0 +1,279 @@
+//! The way in: admission, facts, sealing, and the spawn of the message actor.
+
+use std::{collections::HashSet, sync::Arc};
+
+use eventlog::{HashPurpose, Purpose, ReplyKey, Sealed, VaultError};
+use model::{
+    MessageId, Timestamp,
+    address::Mailbox,
+    content::{Body, Head, Recipient, RecipientKind},
+    domain::DomainStatus,
+    event::{KeyedHash, RecipientHash, RequestHash},
+    message::{self, Accept, AcceptedRecipient, Command, Facts, Message, SenderStanding},
+    retry::Jitter,
+};
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use crate::{
+    admission::{Admitted, Overloaded, Room},
+    entropy,
+    error::{SendError, SendRefusal},
+    figures::Stopwatch,
+    letter::Content,
+    message::{Acceptance, Msg},
+    node::Node,
+    registry::{Full, Share},
+    request::{Caller, IdempotencyKey, SendRequest, Sent},
+};
+
+/// Content larger than this is sealed where it does not hold up the runtime: 64 KiB take about as
+/// long as a hop to another thread and back.
+const SEALED_IN_PLACE_OCTETS: u64 = 64 * 1024;
+
+/// Takes a message over; answers once it is durable.
+pub(crate) async fn send(
+    node: &Arc<Node>,
+    caller: &Caller,
+    request: SendRequest,
+) -> Result<Sent, SendError> {
+    let stopwatch = Stopwatch::start();
+    let octets = octets(&request);
+    let (admitted, room) = node.admission.try_admit(octets).map_err(|_| overloaded(node))?;
+    let entry = Entry { node, caller, octets };
+    let sent = entry.send(request, admitted, room).await?;
+    stopwatch.stop(&node.figures.accept_seconds);
+    Ok(sent)
+}
+
+fn overloaded(node: &Node) -> SendError {
+    node.figures.overloaded.increment(1);
+    SendError::Overloaded { retry_after: Overloaded::retry_after() }
+}
+
+/// What a request's content takes in memory, about.
+fn octets(request: &SendRequest) -> u64 {
+    let Body { text, html, headers, attachments } = &request.body;
+    let texts = [text, html].into_iter().flatten().map(String::len).sum::<usize>();
+    let pairs = headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    let files = attachments.iter().map(|file| file.bytes.len()).sum::<usize>();
+    let values = request.metadata.iter().map(|(name, value)| name.len() + value.len());
+    let whole = texts + pairs + files + values.sum::<usize>() + request.subject.len();
+    u64::try_from(whole).unwrap_or(u64::MAX)
+}
+
+/// The people addressed, each once: who stands in several fields stands in the first of them.
+fn recipients(request: &SendRequest) -> Vec<Recipient> {
+    let mut seen = HashSet::new();
+    let fields = [
+        (RecipientKind::To, &request.to),
+        (RecipientKind::Cc, &request.cc),
+        (RecipientKind::Bcc, &request.bcc),
+    ];
+    let all = fields.into_iter().flat_map(|(kind, field)| field.iter().map(move |m| (kind, m)));
+    all.filter(|(_, mailbox)| seen.insert(mailbox.email.canonical()))
+        .map(|(kind, mailbox)| Recipient { kind, mailbox: mailbox.clone() })
+        .collect()
+}
+
+struct Entry<'a> {
+    node: &'a Arc<Node>,
+    caller: &'a Caller,
+    octets: u64,
+}
+
+impl Entry<'_> {
+    async fn send(
+        &self,
+        request: SendRequest,
+        admitted: Admitted,
+        room: Room,
+    ) -> Result<Sent, SendError> {
+        let node = self.node;
+        let now = node.now();
+        let policies = node.read.policies();
+        let default = || policies.app(self.caller.app).and_then(|app| app.default_sender.clone());
+        let from = request.from.clone().or_else(default);
+        let from = from.ok_or(SendError::Refused(SendRefusal::NoDefaultSender))?;
+        let sender = match policies.sender(self.caller.tenant, from.email.domain()) {
+            Some(view) if view.status == DomainStatus::Verified => {
+                SenderStanding::Verified(view.id)
+            }
+            _ => SenderStanding::NotVerified,
+        };
+        let request_hash = request.idempotency_key.as_ref().map(|_| self.request_hash(&request));
+        let key = request.idempotency_key.as_ref();
+        let message = self.message_id(key, now)?;
+        let recipients = recipients(&request);
+        let mut accept = self.accept(&request, &from, &recipients, request_hash);
+        // A refusal is found before anything is sealed. With an idempotency key the message may
+        // exist, and then the answer is another one: its actor knows.
+        if request.idempotency_key.is_none() {
+            self.check(&accept, sender, now)?;
+        }
+        let reply_key = ReplyKey::generate().map_err(|_| SendError::Internal)?;
+        let head = Head {
+            from,
+            recipients,
+            reply_to: request.reply_to,
+            subject: request.subject,
+            metadata: request.metadata,
+            reply_key: *reply_key.as_bytes(),
+        };
+        let (head, body, sealed) = self.seal(message, head, request.body).await?;
+        accept.size = sealed.octets;
+        let (reply, answer) = oneshot::channel();
+        let acceptance = Acceptance {
+            accept: Command::Accept(Box::new(accept)),
+            sender,
+            content: Content { head, body, _room: room },
+            sealed: sealed.records,
+            reply,
+            admitted,
+        };
+        let told = node.messages.cast(&message, Msg::Accept(Box::new(acceptance)), Share::Whole);
+        told.map_err(|Full| overloaded(node))?;
+        // No answer: the actor crashed, before or after its append.
+        answer.await.unwrap_or(Err(SendError::Unknown))
+    }
+
+    fn accept(
+        &self,
+        request: &SendRequest,
+        from: &Mailbox,
+        recipients: &[Recipient],
+        request_hash: Option<RequestHash>,
+    ) -> Accept {
+        let accepted = |recipient: &Recipient| AcceptedRecipient {
+            kind: recipient.kind,
+            domain: recipient.mailbox.email.domain().clone(),
+            hash: self.recipient_hash(&recipient.mailbox),
+        };
+        // Beyond the limit it is refused, however many there are.
+        let counted = recipients.iter().take(message::MAX_RECIPIENTS + 1);
+        Accept {
+            tenant: self.caller.tenant,
+            app: self.caller.app,
+            key: self.caller.key,
+            from: from.email.domain().clone(),
+            recipients: counted.map(accepted).collect(),
+            tags: request.tags.clone(),
+            size: self.octets,
+            scheduled_at: request.scheduled_at,
+            request: request_hash,
+        }
+    }
+
+    fn check(
+        &self,
+        accept: &Accept,
+        sender: SenderStanding,
+        now: Timestamp,
+    ) -> Result<(), SendError> {
+        let facts = Facts {
+            sender,
+            suppressed: &[],
+            retry: &self.node.options.retry,
+            jitter: Jitter::default(),
+            in_flight: false,
+        };
+        let command = Command::Accept(Box::new(accept.clone()));
+        message::decide(&Message::default(), &command, &facts, now)?;
+        Ok(())
+    }
+
+    /// With an idempotency key the id is made from it: "expecting no stream" is then the whole
+    /// check, across restarts and races.
+    fn message_id(
+        &self,
+        key: Option<&IdempotencyKey>,
+        now: Timestamp,
+    ) -> Result<MessageId, SendError> {
+        let Some(key) = key else {
+            let random = entropy::bytes().map_err(|_| SendError::Internal)?;
+            return Ok(MessageId::new(now, random));
+        };
+        let named = [self.caller.app.as_bytes(), &[0][..], key.as_str().as_bytes()].concat();
+        let hash = self.node.vault.keyed_hash(HashPurpose::IdempotencyKey, &named);
+        Ok(MessageId::from_bytes(first_half(hash)))
+    }
+
+    fn recipient_hash(&self, mailbox: &Mailbox) -> RecipientHash {
+        let canonical = mailbox.email.canonical();
+        let hash = self.node.vault.keyed_hash(HashPurpose::Recipient, canonical.as_bytes());
+        KeyedHash(first_half(hash))
+    }
+
+    /// By which a repetition is told from another request. The author counts as it was given, so
+    /// that a change of the app's default sender does not make a repetition another request.
+    fn request_hash(&self, request: &SendRequest) -> RequestHash {
+        #[derive(Serialize)]
+        struct Canonical<'a> {
+            from: &'a Option<Mailbox>,
+            to: &'a [Mailbox],
+            cc: &'a [Mailbox],
+            bcc: &'a [Mailbox],
+            reply_to: &'a [Mailbox],
+            subject: &'a str,
+            tags: &'a [message::Tag],
+            metadata: &'a std::collections::BTreeMap<String, String>,
+            scheduled_at: Option<Timestamp>,
+        }
+        let canonical = Canonical {
+            from: &request.from,
+            to: &request.to,
+            cc: &request.cc,
+            bcc: &request.bcc,
+            reply_to: &request.reply_to,
+            subject: &request.subject,
+            tags: &request.tags,
+            metadata: &request.metadata,
+            scheduled_at: request.scheduled_at,
+        };
+        // Plain structs of texts always have a JSON form.
+        let mut bytes = serde_json::to_vec(&canonical).unwrap_or_default();
+        bytes.extend_from_slice(blake3::hash(&request.body.to_bytes()).as_bytes());
+        let hash = self.node.vault.keyed_hash(HashPurpose::Request, &bytes);
+        KeyedHash(first_half(hash))
+    }
+
+    async fn seal(
+        &self,
+        message: MessageId,
+        head: Head,
+        body: Body,
+    ) -> Result<(Head, Body, SealedContent), SendError> {
+        let vault = self.node.vault.clone();
+        let seal = move || {
+            let seal = |purpose, plain: &[u8]| vault.seal(purpose, message.as_bytes(), plain);
+            let (head_bytes, body_bytes) = (head.to_bytes(), body.to_bytes());
+            let octets = u64::try_from(head_bytes.len() + body_bytes.len()).unwrap_or(u64::MAX);
+            let records = [
+                seal(Purpose::MessageHead, &head_bytes)?,
+                seal(Purpose::MessageBody, &body_bytes)?,
+            ];
+            Ok((head, body, SealedContent { records, octets }))
+        };
+        let sealed: Result<_, VaultError> = if self.octets > SEALED_IN_PLACE_OCTETS {
+            tokio::task::spawn_blocking(seal).await.map_err(|_| SendError::Internal)?
+        } else {
+            seal()
+        };
+        sealed.map_err(|error| {
+            tracing::error!(%message, %error, "content could not be sealed");
+            SendError::Internal
+        })
+    }
+}
+
+struct SealedContent {
+    /// Head, then body.
+    records: [Sealed; 2],
+    octets: u64,
+}
+
+fn first_half(hash: [u8; 32]) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(hash.first_chunk::<16>().unwrap_or(&[0; 16]));
+    half
+}

@@ -1,0 +1,265 @@
+//! A message's content in memory, and the bytes that go over the wire.
+
+use std::{fmt, sync::Arc};
+
+use eventlog::{ContentError, ContentLocation, EventLog, Purpose, Sealed, Vault};
+use mail::{
+    compose::{Outgoing, compose},
+    dkim::{Signer, sign_all},
+};
+use model::{
+    DomainId, MessageId, StreamId, Timestamp,
+    address::{DomainName, EmailAddress},
+    content::{Body, Head},
+    delivery::Fault,
+    domain::{
+        CheckedRecord, DkimAlgorithm, DkimKeyAdded, Domain, RecordPurpose, RecordStatus, Selector,
+    },
+};
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::{
+    admission::Room,
+    domain::key_owner,
+    node::Node,
+    sourced::Sourced,
+};
+
+/// Parsed keys that are kept: parsing one costs more than half a signature.
+const CACHED_SIGNERS: u64 = 20_000;
+
+/// What a message is made of, while it is in memory.
+pub(crate) struct Content {
+    pub(crate) head: Head,
+    pub(crate) body: Body,
+    /// Given back with the content.
+    pub(crate) _room: Room,
+}
+
+/// Why content cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoContent {
+    /// It is gone or unreadable, for good.
+    Lost(Fault),
+    /// It could not be read now.
+    NotNow,
+}
+
+impl Content {
+    /// Reads both records back. Blocks.
+    fn read(
+        log: &dyn EventLog,
+        vault: &Vault,
+        message: MessageId,
+        at: &[ContentLocation],
+    ) -> Result<(Head, Body), NoContent> {
+        let [head, body] = at else { return Err(NoContent::Lost(Fault::ContentGone)) };
+        let open = |purpose, location| {
+            let sealed = log.read_content(location).map_err(|error| match error {
+                ContentError::Forgotten => NoContent::Lost(Fault::ContentGone),
+                ContentError::Damaged { .. } => NoContent::Lost(Fault::ContentInvalid),
+                ContentError::Io(_) => NoContent::NotNow,
+            })?;
+            let unreadable = |_| NoContent::Lost(Fault::ContentInvalid);
+            vault.open(purpose, message.as_bytes(), &sealed).map_err(unreadable)
+        };
+        let unreadable = |_| NoContent::Lost(Fault::ContentInvalid);
+        let head = Head::from_bytes(&open(Purpose::MessageHead, head)?).map_err(unreadable)?;
+        let body = Body::from_bytes(&open(Purpose::MessageBody, body)?).map_err(unreadable)?;
+        Ok((head, body))
+    }
+
+    /// Reads it back, once there is room for it.
+    pub(crate) async fn load(
+        node: &Node,
+        message: MessageId,
+        size: u64,
+        at: &[ContentLocation],
+    ) -> Result<Self, NoContent> {
+        let room = tokio::select! {
+            room = node.admission.room(size) => room.ok_or(NoContent::NotNow)?,
+            () = node.stopped() => return Err(NoContent::NotNow),
+        };
+        let (vault, at) = (node.vault.clone(), at.to_vec());
+        let read = move |log: &dyn EventLog| Self::read(log, &vault, message, &at);
+        let (head, body) = node.journal.read(read).await.ok_or(NoContent::NotNow)??;
+        Ok(Self { head, body, _room: room })
+    }
+}
+
+/// Composes and signs where it does not hold up the runtime: as many at once as there are cores.
+pub(crate) struct Press {
+    turns: Semaphore,
+    signers: moka::sync::Cache<(DomainId, Selector), Signer>,
+}
+
+/// Why a message cannot be put on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unprintable {
+    /// It never can.
+    Never(Fault),
+    /// Not now, by a fault of ours: a key that cannot be read.
+    NotNow,
+}
+
+/// A message as it goes over the wire, the same for every recipient.
+pub(crate) struct Printed {
+    /// `DKIM-Signature` headers.
+    pub(crate) signatures: String,
+    /// The message.
+    pub(crate) bytes: Vec<u8>,
+    /// Whether its headers need SMTPUTF8.
+    pub(crate) needs_smtputf8: bool,
+}
+
+/// One attempt at a message: composed and signed once, however many sites it goes to.
+pub(crate) struct Letter {
+    pub(crate) message: MessageId,
+    pub(crate) accepted_at: Timestamp,
+    pub(crate) content: Arc<Content>,
+    pub(crate) domain: DomainId,
+    printed: OnceCell<Result<Arc<Printed>, Unprintable>>,
+}
+
+impl fmt::Debug for Letter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Letter({})", self.message)
+    }
+}
+
+impl Letter {
+    pub(crate) fn new(
+        message: MessageId,
+        accepted_at: Timestamp,
+        domain: DomainId,
+        content: Arc<Content>,
+    ) -> Self {
+        Self { message, accepted_at, content, domain, printed: OnceCell::new() }
+    }
+
+    /// The bytes for the wire.
+    pub(crate) async fn printed(&self, node: &Node) -> Result<Arc<Printed>, Unprintable> {
+        self.printed.get_or_init(|| self.print(node)).await.clone()
+    }
+
+    async fn print(&self, node: &Node) -> Result<Arc<Printed>, Unprintable> {
+        let signers = node.press.signers(node, self).await?;
+        let _turn = node.press.turns.acquire().await.map_err(|_| Unprintable::NotNow)?;
+        let content = Arc::clone(&self.content);
+        let (message, accepted_at, now) = (self.message, self.accepted_at, node.now());
+        let printing =
+            tokio::task::spawn_blocking(move || print(&content, message, accepted_at, &signers, now));
+        printing.await.map_err(|_| Unprintable::NotNow)?
+    }
+}
+
+fn print(
+    content: &Content,
+    message: MessageId,
+    date: Timestamp,
+    signers: &[Signer],
+    now: Timestamp,
+) -> Result<Arc<Printed>, Unprintable> {
+    let Content { head, body, .. } = content;
+    let message_id = format!("{message}@{}", head.from.email.domain());
+    let composed = compose(&Outgoing { head, body, message_id: &message_id, date })
+        .map_err(|_| Unprintable::Never(Fault::ContentInvalid))?;
+    let signatures = sign_all(signers, &composed.bytes, now).map_err(|error| {
+        tracing::error!(%message, %error, "a message could not be signed");
+        Unprintable::NotNow
+    })?;
+    let needs_smtputf8 = composed.needs_smtputf8;
+    Ok(Arc::new(Printed { signatures, bytes: composed.bytes, needs_smtputf8 }))
+}
+
+impl Press {
+    pub(crate) fn new() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            turns: Semaphore::new(cores),
+            signers: moka::sync::Cache::builder().max_capacity(CACHED_SIGNERS).build(),
+        }
+    }
+
+    /// The keys that sign for a domain now: the newest of each kind whose record was seen in the
+    /// DNS, or simply the newest where none was.
+    async fn signers(&self, node: &Node, letter: &Letter) -> Result<Vec<Signer>, Unprintable> {
+        let domain = letter.domain;
+        let name = letter.content.head.from.email.domain();
+        let chosen = if let Some(view) = node.read.policies().domain(domain) {
+            choose(name, &view.keys, &view.records)
+        } else {
+            // The tenant gave the domain up after the message was accepted from it. What was
+            // accepted is delivered; the record still holds the key.
+            let stream = StreamId::Domain(domain);
+            let loaded = Sourced::<Domain>::load(&node.journal, stream).await;
+            let given_up = loaded.map_err(|error| {
+                tracing::error!(%domain, %error, "a domain's keys could not be read");
+                Unprintable::NotNow
+            })?;
+            choose(name, given_up.state().keys(), &[])
+        };
+        if chosen.is_empty() {
+            tracing::error!(%domain, "a domain has no key to sign with");
+            return Err(Unprintable::NotNow);
+        }
+        chosen.iter().map(|key| self.signer(node, domain, name, key)).collect()
+    }
+
+    fn signer(
+        &self,
+        node: &Node,
+        domain: DomainId,
+        name: &DomainName,
+        key: &DkimKeyAdded,
+    ) -> Result<Signer, Unprintable> {
+        let cache_key = (domain, key.selector.clone());
+        if let Some(signer) = self.signers.get(&cache_key) {
+            return Ok(signer);
+        }
+        let private = Sealed::from_base64(&key.private_key.0).ok().and_then(|sealed| {
+            let owner = key_owner(domain, &key.selector);
+            node.vault.open(Purpose::DkimPrivateKey, &owner, &sealed).ok()
+        });
+        let signer = private
+            .and_then(|private| Signer::new(name, &key.selector, key.algorithm, &private).ok())
+            .ok_or_else(|| {
+                tracing::error!(%domain, "a signing key does not open");
+                Unprintable::NotNow
+            })?;
+        self.signers.insert(cache_key, signer.clone());
+        Ok(signer)
+    }
+}
+
+fn choose(
+    name: &DomainName,
+    keys: &[DkimKeyAdded],
+    records: &[CheckedRecord],
+) -> Vec<DkimKeyAdded> {
+    let seen: Vec<&str> = records
+        .iter()
+        .filter(|r| r.purpose == RecordPurpose::Dkim && r.status == RecordStatus::Verified)
+        .map(|record| &*record.name)
+        .collect();
+    let is_seen = |key: &&DkimKeyAdded| {
+        seen.contains(&format!("{}._domainkey.{name}", key.selector.as_str()).as_str())
+    };
+    let newest = |algorithm: DkimAlgorithm| {
+        let mut of_kind = keys.iter().rev().filter(|key| key.algorithm == algorithm);
+        if seen.is_empty() { of_kind.next() } else { of_kind.find(is_seen) }
+    };
+    let kinds = [DkimAlgorithm::Rsa2048, DkimAlgorithm::Ed25519];
+    kinds.into_iter().filter_map(newest).cloned().collect()
+}
+
+/// The sender in the envelope: where bounces go. The author, unless the domain lets bounces be
+/// told apart: then an address that names the message.
+pub(crate) fn envelope_sender(node: &Node, letter: &Letter) -> EmailAddress {
+    let author = &letter.content.head.from.email;
+    let view = node.read.policies().domain(letter.domain);
+    let own = view.filter(|view| view.return_path_verified).and_then(|view| {
+        EmailAddress::parse(&format!("bounces+{}@bounces.{}", letter.message, view.name)).ok()
+    });
+    own.unwrap_or_else(|| author.clone())
+}

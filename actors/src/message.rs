@@ -1,0 +1,273 @@
+//! The message actor: one for each email that something is being done about.
+//!
+//! It is spawned with the command to accept, or woken by the alarm. It holds the content from
+//! acceptance until the first attempt is over, so that this attempt reads nothing back. It leaves
+//! memory as soon as nothing is under way: what is deferred or scheduled waits on disk.
+
+mod accept;
+mod deliver;
+mod record;
+
+use std::sync::Arc;
+
+use model::{
+    AppId, Event, MessageId, RecipientIndex, StreamId, Timestamp,
+    delivery::Outcome,
+    message::{Command, Facts, Message, MessageEvent, Refusal, SenderStanding, decide},
+};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::oneshot;
+
+pub(crate) use self::accept::Acceptance;
+use crate::{
+    entropy,
+    error::CancelError,
+    figures::Raised,
+    letter::Content,
+    node::Node,
+    registry::{Presence, Resident, Seat},
+    sourced::{Aggregate, Sourced},
+};
+
+impl Aggregate for Message {
+    type Event = MessageEvent;
+
+    fn own(event: Event) -> Option<MessageEvent> {
+        match event {
+            Event::Message(event) => Some(event),
+            Event::Tenant(_) | Event::Domain(_) => None,
+        }
+    }
+
+    fn encode(event: &MessageEvent) -> Box<[u8]> {
+        event.encode()
+    }
+
+    fn evolve(&mut self, event: &MessageEvent, at: Timestamp) {
+        Self::evolve(self, event, at);
+    }
+}
+
+/// What the actor of a message is told.
+pub(crate) enum Msg {
+    /// Take it over for delivery.
+    Accept(Box<Acceptance>),
+    /// Its alarm went off.
+    Wake,
+    /// What a site has to say of some recipients.
+    Told(Told),
+    /// Take it back.
+    Cancel {
+        /// Who asks: another app's message is unknown to it.
+        app: AppId,
+        /// For the answer.
+        reply: oneshot::Sender<Result<(), CancelError>>,
+    },
+}
+
+/// What a site has to say.
+pub(crate) struct Told {
+    /// The recipients that the site was to deliver to.
+    pub(crate) recipients: Vec<RecipientIndex>,
+    /// An outcome for each, in the same order.
+    pub(crate) outcomes: Result<Vec<Outcome>, NotTried>,
+}
+
+/// Nothing was attempted, and nothing is to be recorded: it waits on disk for another turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NotTried;
+
+/// The actor.
+#[derive(Default)]
+pub(crate) struct MessageActor;
+
+/// What it knows.
+pub(crate) struct State {
+    presence: Presence<MessageActor>,
+    sourced: Option<Sourced<Message>>,
+    content: Option<Arc<Content>>,
+    under_way: UnderWay,
+    /// Recipients were handed back untried: they are due, and yet it leaves.
+    held_back: bool,
+    leaving: bool,
+    _counted: Raised,
+}
+
+impl Resident for MessageActor {
+    type Key = MessageId;
+    type Context = Node;
+    type Desk = ();
+
+    fn desk(_: &Node, _: &MessageId) {}
+
+    fn crashed(node: &Node) {
+        node.crashed("message");
+    }
+}
+
+impl Actor for MessageActor {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = Seat<Self>;
+
+    async fn pre_start(
+        &self,
+        _myself: ActorRef<Msg>,
+        seat: Seat<Self>,
+    ) -> Result<State, ActorProcessingErr> {
+        let presence = seat.take();
+        let counted = presence.context().figures.live_messages.raise();
+        Ok(State {
+            presence,
+            sourced: None,
+            content: None,
+            under_way: UnderWay::default(),
+            held_back: false,
+            leaving: false,
+            _counted: counted,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Msg>,
+        msg: Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        if state.leaving {
+            state.presence.hand_on(msg);
+            return Ok(());
+        }
+        match msg {
+            Msg::Accept(acceptance) => state.accept(*acceptance).await,
+            Msg::Wake => state.wake().await,
+            Msg::Told(told) => state.told(told).await,
+            Msg::Cancel { app, reply } => {
+                // Who asked may have gone; what was done is done.
+                reply.send(state.cancel(app).await).ok();
+            }
+        }
+        state.leave_when_done(&myself);
+        Ok(())
+    }
+}
+
+impl State {
+    fn node(&self) -> &Arc<Node> {
+        self.presence.context()
+    }
+
+    fn id(&self) -> MessageId {
+        *self.presence.key()
+    }
+
+    fn stream(&self) -> StreamId {
+        StreamId::Message(self.id())
+    }
+
+    /// The time for decisions: never before what was recorded, which the log may have moved on.
+    fn now(&self) -> Timestamp {
+        let recorded = self.sourced.as_ref().map(Sourced::at);
+        recorded.map_or(self.node().now(), |at| at.max(self.node().now()))
+    }
+
+    /// The message as the log has it; `None`, reported, when it cannot be read.
+    async fn loaded(&mut self) -> Option<&mut Sourced<Message>> {
+        if self.sourced.is_none() {
+            match Sourced::load(&self.node().journal, self.stream()).await {
+                Ok(sourced) => self.sourced = Some(sourced),
+                Err(error) => {
+                    tracing::error!(message = %self.id(), %error, "a message could not be read");
+                    return None;
+                }
+            }
+        }
+        self.sourced.as_mut()
+    }
+
+    fn decide(&self, command: &Command, sender: SenderStanding) -> Result<Decided, Refusal> {
+        let absent = Message::default();
+        let message = self.sourced.as_ref().map_or(&absent, Sourced::state);
+        let facts = Facts {
+            sender,
+            suppressed: &[],
+            retry: &self.node().options.retry,
+            jitter: entropy::jitter(),
+            in_flight: self.under_way.any(),
+        };
+        let now = self.now();
+        decide(message, command, &facts, now).map(|events| Decided { events, now })
+    }
+
+    /// Its alarm went off: it has expired, or somebody is due.
+    async fn wake(&mut self) {
+        if self.node().is_stopping() || self.under_way.any() {
+            return;
+        }
+        let Some(sourced) = self.loaded().await else {
+            self.held_back = true;
+            return;
+        };
+        let accepted = sourced.state().accepted();
+        let Some(expires_at) = accepted.map(|(_, accepted)| accepted.expires_at) else { return };
+        if expires_at <= self.now() {
+            self.record(&Command::Expire).await;
+        } else {
+            self.deliver().await;
+        }
+    }
+
+    async fn cancel(&mut self, app: AppId) -> Result<(), CancelError> {
+        let sourced = self.loaded().await.ok_or(CancelError::Internal)?;
+        let known = sourced.state().accepted().is_some_and(|(_, accepted)| accepted.app == app);
+        if !known {
+            return Err(CancelError::Unknown);
+        }
+        self.cancel_open().await
+    }
+
+    /// Leaves memory when nothing is under way.
+    fn leave_when_done(&mut self, myself: &ActorRef<Msg>) {
+        if self.under_way.any() {
+            return;
+        }
+        let alarm = self.sourced.as_ref().and_then(|sourced| sourced.state().next_alarm());
+        if self.held_back {
+            self.node().bell.rest(self.id(), self.node().now());
+        } else if let Some(at) = alarm {
+            self.node().bell.notice(at);
+        }
+        self.leaving = true;
+        self.presence.leave(myself);
+    }
+}
+
+/// Events that a command leads to, and when that was decided.
+struct Decided {
+    events: Vec<MessageEvent>,
+    now: Timestamp,
+}
+
+/// The recipients whose outcome is awaited: a bit for each.
+#[derive(Debug, Clone, Copy, Default)]
+struct UnderWay(u64);
+
+const _: () = assert!(model::message::MAX_RECIPIENTS <= 64, "a bit for each recipient");
+
+impl UnderWay {
+    const fn any(self) -> bool {
+        self.0 != 0
+    }
+
+    fn add(&mut self, recipients: &[RecipientIndex]) {
+        recipients.iter().for_each(|recipient| self.0 |= bit(*recipient));
+    }
+
+    fn remove(&mut self, recipients: &[RecipientIndex]) {
+        recipients.iter().for_each(|recipient| self.0 &= !bit(*recipient));
+    }
+}
+
+fn bit(recipient: RecipientIndex) -> u64 {
+    1_u64.checked_shl(u32::from(recipient.0)).unwrap_or(0)
+}

@@ -1,0 +1,225 @@
+//! Handing a message to the sites of its recipients, and taking their answers.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use futures_util::future::join_all;
+use model::{
+    RecipientIndex,
+    address::DomainName,
+    delivery::{Answer as ModelAnswer, Fault, Outcome, Stage},
+    event::SealedText,
+    message::{Command, Message, MessageEvent, Report},
+};
+
+use super::{NotTried, State, Told};
+use crate::{
+    letter::{Content, Letter, NoContent},
+    registry::{Approached, Share},
+    site::{Answer, Job, Msg as SiteMsg, Way},
+    sourced::Sourced,
+};
+
+impl State {
+    /// Begins an attempt at every recipient that is due.
+    pub(super) async fn deliver(&mut self) {
+        let now = self.now();
+        let Some(message) = self.sourced.as_ref().map(Sourced::state) else { return };
+        let due = message.due(now);
+        let Some((accepted_at, accepted)) = message.accepted() else { return };
+        let domain = accepted.domain;
+        let node = self.node();
+        if due.is_empty() || node.is_stopping() || !node.options.deliver {
+            return;
+        }
+        let content = match self.content().await {
+            Ok(content) => content,
+            Err(NoContent::Lost(fault)) => {
+                self.record_fault(&due, fault).await;
+                return;
+            }
+            Err(NoContent::NotNow) => {
+                self.held_back = true;
+                return;
+            }
+        };
+        let letter = Arc::new(Letter::new(self.id(), accepted_at, domain, content));
+        let mut reports = Vec::new();
+        for (way, recipients) in self.ways(due).await {
+            match way {
+                Ok(way) => self.hand_over(&letter, &way, recipients),
+                Err(fault) => {
+                    let outcome = Outcome::fault(Stage::Dns, fault);
+                    reports.extend(recipients.iter().map(|recipient| report(*recipient, &outcome)));
+                }
+            }
+        }
+        if !reports.is_empty() {
+            self.record_attempt(reports).await;
+        }
+    }
+
+    /// The content: kept since acceptance, or read back.
+    async fn content(&mut self) -> Result<Arc<Content>, NoContent> {
+        if let Some(content) = &self.content {
+            return Ok(Arc::clone(content));
+        }
+        let sourced = self.sourced.as_ref().ok_or(NoContent::NotNow)?;
+        let size = sourced.state().accepted().map_or(0, |(_, accepted)| accepted.size);
+        let content = Content::load(self.node(), self.id(), size, sourced.content()).await?;
+        let content = Arc::new(content);
+        self.content = Some(Arc::clone(&content));
+        Ok(content)
+    }
+
+    /// Where each recipient's mail goes: by its domain to a route, by the routes' sites together.
+    async fn ways(
+        &self,
+        due: Vec<RecipientIndex>,
+    ) -> Vec<(Result<Way, Fault>, Vec<RecipientIndex>)> {
+        let node = self.node();
+        if node.options.smarthost.is_some() {
+            return vec![(Ok(Way::Smarthost), due)];
+        }
+        let mut by_domain: BTreeMap<DomainName, Vec<RecipientIndex>> = BTreeMap::new();
+        let message = self.sourced.as_ref().map(Sourced::state);
+        for recipient in due {
+            if let Some(domain) = message.and_then(|message| domain_of(message, recipient)) {
+                by_domain.entry(domain.clone()).or_default().push(recipient);
+            }
+        }
+        let routes = join_all(by_domain.keys().map(|domain| node.router.route(domain))).await;
+        let mut ways = Vec::new();
+        let mut by_site: HashMap<_, usize> = HashMap::new();
+        for (route, (_, recipients)) in routes.into_iter().zip(by_domain) {
+            match route {
+                Err(fault) => ways.push((Err(fault), recipients)),
+                Ok(route) => {
+                    let place = *by_site.entry(route.site.clone()).or_insert_with(|| {
+                        ways.push((Ok(Way::Mx(route)), Vec::new()));
+                        ways.len() - 1
+                    });
+                    if let Some((_, together)) = ways.get_mut(place) {
+                        together.extend(recipients);
+                    }
+                }
+            }
+        }
+        ways
+    }
+
+    /// Hop 1: to the site, if its lane has a place.
+    fn hand_over(&mut self, letter: &Arc<Letter>, way: &Way, recipients: Vec<RecipientIndex>) {
+        let node = Arc::clone(self.node());
+        let known = &letter.content.head.recipients;
+        let addresses: Vec<_> = recipients
+            .iter()
+            .filter_map(|recipient| known.get(recipient.as_usize()))
+            .map(|recipient| recipient.mailbox.email.clone())
+            .collect();
+        // The site of a full lane says no before anything waits there; it comes back by its alarm.
+        self.under_way.add(&recipients);
+        let key = way.site();
+        let approached = node.sites.approach(&key, Share::Whole, |lane| {
+            let place = lane.reserve()?;
+            let answer = Answer::new(Arc::clone(&node), letter.message, recipients.clone());
+            Some(SiteMsg::Job(Box::new(Job {
+                letter: Arc::clone(letter),
+                way: way.clone(),
+                recipients: addresses,
+                answer,
+                queued_at: node.now(),
+                _place: place,
+            })))
+        });
+        if approached != Approached::Told {
+            self.under_way.remove(&recipients);
+            self.held_back = true;
+        }
+    }
+
+    /// Hop 2: what the site has to say.
+    pub(super) async fn told(&mut self, told: Told) {
+        let Told { recipients, outcomes } = told;
+        match outcomes {
+            Err(NotTried) => self.held_back = true,
+            Ok(outcomes) => {
+                let pairs = recipients.iter().zip(&outcomes);
+                let mut reports: Vec<_> =
+                    pairs.map(|(recipient, outcome)| report(*recipient, outcome)).collect();
+                self.seal_texts(&mut reports).await;
+                self.record_attempt(reports).await;
+            }
+        }
+        self.under_way.remove(&recipients);
+    }
+
+    /// A reply can echo an address: it is recorded under the message's own key, which goes with
+    /// the content.
+    async fn seal_texts(&mut self, reports: &mut [Report]) {
+        // There is none when this is the successor of an actor that crashed.
+        if self.content.is_none() && (self.loaded().await.is_none() || self.content().await.is_err())
+        {
+            return;
+        }
+        let Some(content) = &self.content else { return };
+        let key = eventlog::ReplyKey::from_bytes(content.head.reply_key);
+        for report in reports {
+            if let ModelAnswer::Reply(reply) = &report.outcome.answer
+                && let Ok(sealed) = key.seal(self.id().as_bytes(), reply.text.as_bytes())
+            {
+                report.sealed_text = SealedText(sealed.to_base64().into());
+            }
+        }
+    }
+
+    async fn record_fault(&mut self, recipients: &[RecipientIndex], fault: Fault) {
+        let outcome = Outcome::fault(Stage::Dns, fault);
+        let reports = recipients.iter().map(|recipient| report(*recipient, &outcome)).collect();
+        self.record_attempt(reports).await;
+    }
+
+    async fn record_attempt(&mut self, reports: Vec<Report>) {
+        let recorded = self.record(&Command::RecordAttempt(reports)).await;
+        self.count(&recorded);
+    }
+
+    /// Counts what was recorded of recipients.
+    pub(super) fn count(&self, events: &[MessageEvent]) {
+        let figures = &self.node().figures;
+        for event in events {
+            match event {
+                MessageEvent::Delivered(_) => {
+                    figures.delivered.increment(1);
+                    self.measure_latency();
+                }
+                MessageEvent::Deferred(_) => figures.deferred.increment(1),
+                MessageEvent::Bounced(_) => figures.bounced.increment(1),
+                MessageEvent::Failed(_) => figures.failed.increment(1),
+                MessageEvent::Accepted(_)
+                | MessageEvent::Scheduled(_)
+                | MessageEvent::Suppressed(_)
+                | MessageEvent::Canceled(_) => {}
+            }
+        }
+    }
+
+    /// From when it could first be sent until now.
+    fn measure_latency(&self) {
+        let Some(sourced) = &self.sourced else { return };
+        let Some((accepted_at, _)) = sourced.state().accepted() else { return };
+        let from = sourced.state().scheduled_until().map_or(accepted_at, |at| at.max(accepted_at));
+        self.node().figures.delivery_seconds.record(sourced.at().since(from));
+    }
+}
+
+fn domain_of(message: &Message, recipient: RecipientIndex) -> Option<&DomainName> {
+    let (_, accepted) = message.accepted()?;
+    accepted.recipients.get(recipient.as_usize()).map(|recipient| &recipient.domain)
+}
+
+fn report(recipient: RecipientIndex, outcome: &Outcome) -> Report {
+    Report { recipient, outcome: outcome.clone(), sealed_text: SealedText("".into()) }
+}

@@ -1,0 +1,135 @@
+//! What all actors of one platform share.
+
+use std::sync::{Arc, Weak};
+
+use eventlog::Vault;
+use mail::{
+    dns::route::{RouteOptions, Router},
+    smtp::{ClientOptions, TlsClient},
+};
+use model::Timestamp;
+use projections::ReadModels;
+use tokio::sync::{Semaphore, watch};
+
+use crate::{
+    admission::Admission,
+    alarm::Bell,
+    clock::Clock,
+    domain::DomainActor,
+    error::StartError,
+    figures::Figures,
+    letter::Press,
+    message::MessageActor,
+    options::{PlatformOptions, PlatformParts},
+    registry::Registry,
+    site::SiteActor,
+    sourced::Journal,
+    tenant::TenantActor,
+};
+
+/// Held by every actor; dropped with the last of them.
+pub(crate) struct Node {
+    pub(crate) journal: Journal,
+    pub(crate) vault: Vault,
+    pub(crate) read: ReadModels,
+    pub(crate) router: Router,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) options: PlatformOptions,
+    pub(crate) client: ClientOptions,
+    pub(crate) tls: TlsClient,
+    pub(crate) figures: Figures,
+    pub(crate) admission: Admission,
+    pub(crate) press: Press,
+    pub(crate) in_flight: Semaphore,
+    pub(crate) bell: Bell,
+    pub(crate) messages: Arc<Registry<MessageActor>>,
+    pub(crate) sites: Arc<Registry<SiteActor>>,
+    pub(crate) tenants: Arc<Registry<TenantActor>>,
+    pub(crate) domains: Arc<Registry<DomainActor>>,
+    stopping: watch::Sender<bool>,
+}
+
+/// Tenants and domains in memory at once: they leave after each command.
+const MOST_OWNERS: usize = 4_096;
+/// Sites in memory at once. A lane is bounded, so this bounds what waits for all of them.
+const MOST_SITES: usize = 65_536;
+
+impl Node {
+    pub(crate) fn new(parts: PlatformParts) -> Result<Arc<Self>, StartError> {
+        let PlatformParts { log, vault, read, resolver, clock, options } = parts;
+        options.check()?;
+        let roots: Vec<_> = options.extra_roots.iter().map(|der| der.as_slice().into()).collect();
+        let tls = TlsClient::new(&roots).map_err(|error| StartError::Roots(error.to_string()))?;
+        let routes = RouteOptions {
+            allow_private_networks: options.allow_private_networks,
+            own_names: vec![options.helo_name.as_str().to_owned()],
+            own_addresses: options.bind_addresses.clone(),
+        };
+        let client = ClientOptions {
+            port: options.smtp_port,
+            tls: options.tls,
+            bind: options.bind_addresses.clone(),
+            timeouts: options.timeouts,
+            ..ClientOptions::new(options.helo_name.clone())
+        };
+        let figures = Figures::new();
+        Ok(Arc::new_cyclic(|node: &Weak<Self>| Self {
+            journal: Journal::new(log, figures.append_seconds.clone()),
+            vault,
+            read,
+            router: Router::new(resolver, routes),
+            bell: Bell::default(),
+            admission: Admission::new(options.max_admitted, options.max_admitted_bytes),
+            press: Press::new(),
+            in_flight: Semaphore::new(options.max_in_flight),
+            messages: Registry::new(options.max_live_messages, node.clone()),
+            sites: Registry::new(MOST_SITES, node.clone()),
+            tenants: Registry::new(MOST_OWNERS, node.clone()),
+            domains: Registry::new(MOST_OWNERS, node.clone()),
+            stopping: watch::Sender::new(false),
+            client,
+            tls,
+            clock,
+            options,
+            figures,
+        }))
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Whether nothing new is begun any more.
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Begins nothing new from now on.
+    pub(crate) fn stop(&self) {
+        self.stopping.send_replace(true);
+        self.admission.end();
+    }
+
+    /// Ends when [`Node::stop`] was called.
+    pub(crate) async fn stopped(&self) {
+        // The sender lives as long as this node.
+        self.stopping.subscribe().wait_for(|stopping| *stopping).await.ok();
+    }
+
+    /// Waits `ms`, or until the node stops; whether it may go on.
+    pub(crate) async fn pause_ms(&self, ms: u64) -> bool {
+        let until = self.now().plus(std::time::Duration::from_millis(ms));
+        tokio::select! {
+            () = self.clock.sleep_until(until) => !self.is_stopping(),
+            () = self.stopped() => false,
+        }
+    }
+
+    /// An actor of this kind panicked. What it was about is on record, and the alarm brings it back.
+    pub(crate) fn crashed(&self, kind: &'static str) {
+        self.figures.crashed.increment(1);
+        if !self.is_stopping() {
+            tracing::error!(kind, "an actor ended out of order");
+        }
+    }
+}

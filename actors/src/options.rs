@@ -1,0 +1,128 @@
+//! What the platform is made of and how it is set.
+
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+
+use eventlog::{EventLog, Vault};
+use mail::{
+    dns::Resolver,
+    smtp::{SMTP_PORT, Smarthost, Timeouts, TlsMode},
+};
+use model::{address::DomainName, retry::RetryPolicy};
+use projections::ReadModels;
+
+use crate::{clock::Clock, error::StartError};
+
+/// What a [`crate::Platform`] stands on.
+pub struct PlatformParts {
+    /// The record.
+    pub log: Arc<dyn EventLog>,
+    /// Seals what is personal or secret.
+    pub vault: Vault,
+    /// What is folded from the record; started already.
+    pub read: ReadModels,
+    /// Asks the DNS.
+    pub resolver: Resolver,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// The settings.
+    pub options: PlatformOptions,
+}
+
+impl fmt::Debug for PlatformParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PlatformParts").finish_non_exhaustive()
+    }
+}
+
+/// Settings of delivery and its bounds.
+#[derive(Debug, Clone)]
+pub struct PlatformOptions {
+    /// Whether anything is delivered. Without it messages are taken over and wait.
+    pub deliver: bool,
+    /// The name after EHLO; also where bounces and SPF point.
+    pub helo_name: DomainName,
+    /// The port dialled on every mail host.
+    pub smtp_port: u16,
+    /// Where everything goes instead of to the receivers' own mail hosts.
+    pub smarthost: Option<Smarthost>,
+    /// How connections to mail hosts are secured.
+    pub tls: TlsMode,
+    /// More certificates to trust besides the public roots, in DER.
+    pub extra_roots: Vec<Vec<u8>>,
+    /// Whether a mail host may have loopback, private or link-local addresses.
+    pub allow_private_networks: bool,
+    /// Addresses to send from; the system's choice when empty.
+    pub bind_addresses: Vec<IpAddr>,
+    /// Patience with mail hosts.
+    pub timeouts: Timeouts,
+    /// When a deferred recipient is tried again, and until when.
+    pub retry: RetryPolicy,
+    /// Transactions at once, all sites together.
+    pub max_in_flight: usize,
+    /// Connections at once to one site.
+    pub per_destination: usize,
+    /// Messages that wait in memory for one site; the others wait on disk.
+    pub lane_depth: usize,
+    /// Transactions over one connection.
+    pub max_per_connection: u32,
+    /// How long an open connection waits for the next message.
+    pub idle_connection: Duration,
+    /// How long a message waits in memory for its turn at a site; then it waits on disk.
+    pub idle_message_actor: Duration,
+    /// Message actors at once.
+    pub max_live_messages: usize,
+    /// Requests to send that are being recorded at once.
+    pub max_admitted: usize,
+    /// Octets of content in memory at once, all messages together.
+    pub max_admitted_bytes: u64,
+}
+
+impl PlatformOptions {
+    /// Direct delivery with the documented defaults.
+    pub fn new(helo_name: DomainName) -> Self {
+        Self {
+            deliver: true,
+            helo_name,
+            smtp_port: SMTP_PORT,
+            smarthost: None,
+            tls: TlsMode::Opportunistic,
+            extra_roots: Vec::new(),
+            allow_private_networks: false,
+            bind_addresses: Vec::new(),
+            timeouts: Timeouts::default(),
+            retry: RetryPolicy::default(),
+            max_in_flight: 1_000,
+            per_destination: 10,
+            lane_depth: 2_000,
+            max_per_connection: 100,
+            idle_connection: Duration::from_secs(30),
+            idle_message_actor: Duration::from_mins(1),
+            max_live_messages: 20_000,
+            max_admitted: 4_096,
+            max_admitted_bytes: 512 * 1024 * 1024,
+        }
+    }
+
+    /// Whether every bound can be kept.
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        // tokio's semaphores count to 2^61 on 64 bits and to 2^29 on 32.
+        const MOST: usize = 1 << 28;
+        let counts = [
+            ("max_in_flight", self.max_in_flight),
+            ("per_destination", self.per_destination),
+            ("lane_depth", self.lane_depth),
+            ("max_live_messages", self.max_live_messages),
+            ("max_admitted", self.max_admitted),
+        ];
+        if let Some((name, _)) = counts.iter().find(|(_, count)| !(1..=MOST).contains(count)) {
+            return Err(StartError::Bound(name));
+        }
+        if self.max_per_connection == 0 {
+            return Err(StartError::Bound("max_per_connection"));
+        }
+        if self.max_admitted_bytes < crate::admission::LARGEST_BYTES {
+            return Err(StartError::Bound("max_admitted_bytes"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,168 @@
+//! The platform as one thing: started, asked, stopped.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use eventlog::HashPurpose;
+use model::{MessageId, Timestamp, event::KeyedHash};
+use projections::KeyView;
+use ractor::{Actor, ActorRef};
+use tokio::sync::oneshot;
+
+use crate::{
+    admission::Overloaded,
+    error::{CancelError, SendError, StartError},
+    figures::PlatformFigures,
+    gateway,
+    guardian::{Guardian, StartAlarm},
+    message, node::Node,
+    options::PlatformParts,
+    rates::{RateDecision, Rates},
+    registry::{Full, Share},
+    request::{Caller, SendRequest, Sent},
+    site,
+};
+
+/// Longest API key secret that is looked at, in octets.
+const MAX_SECRET_OCTETS: usize = 128;
+/// How often a stop looks whether everybody has left.
+const STOP_POLL: Duration = Duration::from_millis(5);
+
+/// Takes messages over and delivers them. Cheap to clone; when the last clone is dropped, nothing
+/// new is begun any more.
+#[derive(Clone)]
+pub struct Platform {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    node: Arc<Node>,
+    rates: Rates,
+    guardian: Option<ActorRef<StartAlarm>>,
+    /// One domain is added at a time, so that a name is not added twice.
+    adding: tokio::sync::Mutex<()>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.node.stop();
+    }
+}
+
+impl fmt::Debug for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Platform").field("figures", &self.figures()).finish_non_exhaustive()
+    }
+}
+
+/// What was still under way when a stop came to its deadline. The alarm takes it up after a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped {
+    /// Messages that had not left memory.
+    pub left_behind: usize,
+}
+
+impl Platform {
+    /// Starts the actors. With [`crate::PlatformOptions::deliver`] everything that is unfinished in
+    /// the record is taken up.
+    pub async fn start(parts: PlatformParts) -> Result<Self, StartError> {
+        let rates = Rates::new(Arc::clone(&parts.clock));
+        let node = Node::new(parts)?;
+        let guardian = if node.options.deliver {
+            let spawned = Guardian::spawn(None, Guardian, Arc::clone(&node)).await;
+            Some(spawned.map_err(|error| StartError::Actor(error.to_string()))?.0)
+        } else {
+            None
+        };
+        let adding = tokio::sync::Mutex::default();
+        Ok(Self { inner: Arc::new(Inner { node, rates, guardian, adding }) })
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.inner.node
+    }
+
+    pub(crate) fn adding(&self) -> &tokio::sync::Mutex<()> {
+        &self.inner.adding
+    }
+
+    /// Takes a message over. Once this is answered with [`Sent`], the message is durable and will
+    /// be delivered or end in a recorded bounce or failure.
+    ///
+    /// Dropping the future does not take the message back.
+    pub async fn send(&self, caller: &Caller, request: SendRequest) -> Result<Sent, SendError> {
+        gateway::send(self.node(), caller, request).await
+    }
+
+    /// Takes a message back that is scheduled or waits for another attempt.
+    pub async fn cancel(&self, caller: &Caller, message: MessageId) -> Result<(), CancelError> {
+        let node = self.node();
+        if node.is_stopping() {
+            return Err(CancelError::Unavailable);
+        }
+        let (reply, answer) = oneshot::channel();
+        let cancel = message::Msg::Cancel { app: caller.app, reply };
+        node.messages.cast(&message, cancel, Share::Whole).map_err(|Full| {
+            CancelError::Overloaded { retry_after: Overloaded::retry_after() }
+        })?;
+        answer.await.unwrap_or(Err(CancelError::Internal))
+    }
+
+    /// The key with this secret, if it opens anything at `now`.
+    ///
+    /// It is looked up by a keyed hash, so the time that takes says nothing of any secret.
+    pub fn authenticate(&self, secret: &str, now: Timestamp) -> Option<Arc<KeyView>> {
+        if secret.len() > MAX_SECRET_OCTETS {
+            return None;
+        }
+        let node = self.node();
+        let hash = node.vault.keyed_hash(HashPurpose::ApiKey, secret.as_bytes());
+        node.read.keys().find(&KeyedHash(hash)).filter(|key| key.is_usable(now))
+    }
+
+    /// Counts a request of `key`, and says whether it may go on.
+    pub fn rate(&self, key: &KeyView) -> RateDecision {
+        self.inner.rates.count(key)
+    }
+
+    /// Whether messages are taken over: not while stopping.
+    pub fn is_open(&self) -> bool {
+        !self.node().is_stopping()
+    }
+
+    /// How busy it is.
+    pub fn figures(&self) -> PlatformFigures {
+        let node = self.node();
+        PlatformFigures {
+            live_messages: node.messages.len(),
+            live_sites: node.sites.len(),
+            in_flight: node.figures.in_flight.get(),
+            waiting: node.figures.waiting.get(),
+            content_bytes: node.admission.content_bytes(),
+        }
+    }
+
+    /// Takes nothing over any more, lets transactions that are under way end and be recorded, at
+    /// most for `drain`, and returns. What waits is taken up by the next start.
+    ///
+    /// The log and the read models are the caller's to close, after this.
+    pub async fn stop(&self, drain: Duration) -> Stopped {
+        let node = self.node();
+        node.stop();
+        node.sites.cast_all(|| site::Msg::Tick);
+        let everybody_left = async {
+            // Polled: this happens once, and those who leave need not know of it.
+            while node.messages.len() + node.tenants.len() + node.domains.len() > 0 {
+                tokio::time::sleep(STOP_POLL).await;
+            }
+        };
+        let in_time = tokio::time::timeout(drain, everybody_left).await.is_ok();
+        let left_behind = node.messages.len();
+        if let Some(guardian) = &self.inner.guardian {
+            guardian.drain().ok();
+        }
+        if !in_time {
+            tracing::warn!(left_behind, "stopped before everything under way had ended");
+        }
+        Stopped { left_behind }
+    }
+}

@@ -1,0 +1,107 @@
+//! What callers ask for, and what they are told.
+
+use std::{collections::BTreeMap, fmt};
+
+use model::{
+    ApiKeyId, AppId, MessageId, TenantId, Timestamp,
+    address::Mailbox,
+    content::Body,
+    message::{MessageStatus, Tag},
+};
+
+/// Who asks: known from the API key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// Whose app it is.
+    pub tenant: TenantId,
+    /// The app that sends.
+    pub app: AppId,
+    /// The key that the request came with.
+    pub key: ApiKeyId,
+}
+
+/// A caller's name for a request, under which it is carried out once.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IdempotencyKey(Box<str>);
+
+impl IdempotencyKey {
+    /// Longest key, in octets.
+    pub const MAX_OCTETS: usize = 256;
+
+    /// Reads a key: 1 to 256 printable ASCII characters.
+    pub fn parse(text: &str) -> Option<Self> {
+        let printable = text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+        ((1..=Self::MAX_OCTETS).contains(&text.len()) && printable).then(|| Self(text.into()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+// A caller's key can be built from an order number or an address: it stays out of logs.
+impl fmt::Debug for IdempotencyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IdempotencyKey(…)")
+    }
+}
+
+/// A message to be sent. Its texts were checked where they came in.
+#[derive(Clone, Default)]
+pub struct SendRequest {
+    /// The author; the app's default sender when absent.
+    pub from: Option<Mailbox>,
+    /// Recipients named in the `To` header.
+    pub to: Vec<Mailbox>,
+    /// Recipients named in the `Cc` header.
+    pub cc: Vec<Mailbox>,
+    /// Recipients named nowhere.
+    pub bcc: Vec<Mailbox>,
+    /// Where answers go.
+    pub reply_to: Vec<Mailbox>,
+    /// The subject line.
+    pub subject: String,
+    /// What is sent.
+    pub body: Body,
+    /// The caller's labels.
+    pub tags: Vec<Tag>,
+    /// The caller's own values.
+    pub metadata: BTreeMap<String, String>,
+    /// Not before this time.
+    pub scheduled_at: Option<Timestamp>,
+    /// Makes a repetition of this request answer as the first did.
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+impl fmt::Debug for SendRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let recipients = self.to.len() + self.cc.len() + self.bcc.len();
+        write!(f, "SendRequest({recipients} recipients)")
+    }
+}
+
+/// A message was taken over: it is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// The message.
+    pub message: MessageId,
+    /// How it stands.
+    pub status: MessageStatus,
+    /// Whether an earlier request with the same idempotency key did it.
+    pub idempotent_replay: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idempotency_keys_are_short_and_printable() {
+        assert!(IdempotencyKey::parse("order 4711/a").is_some());
+        assert!(IdempotencyKey::parse(&"k".repeat(256)).is_some());
+        for text in ["", "a\nb", "é", "\u{7f}", &"k".repeat(257)] {
+            assert_eq!(IdempotencyKey::parse(text), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The site actor: one for each set of mail hosts that mail is going to.
+//!
+//! Before it lies a lane with a bounded number of places; who finds it full waits on disk. It
+//! starts at most two workers for each connection it may have, so that the next message is
+//! composed and signed by the time a connection is free. It knows when a site is to be left in
+//! peace.
+
+mod answer;
+mod job;
+mod lane;
+mod pause;
+mod worker;
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use model::Timestamp;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+pub(crate) use self::{
+    answer::Answer,
+    job::{Job, SiteKey, Way},
+    lane::Lane,
+};
+use crate::{
+    figures::Raised,
+    node::Node,
+    registry::{Presence, Resident, Seat},
+};
+
+/// How long a message waits in the lane of a site that is left in peace. For a longer pause it
+/// goes to disk, with what the site said last as its outcome.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a site that gave trouble is remembered beyond its pause.
+const MEMORY: Duration = Duration::from_mins(1);
+
+/// What the actor of a site is told.
+pub(crate) enum Msg {
+    /// Deliver this.
+    Job(Box<Job>),
+    /// A worker found the site in a pause: again, when that is over.
+    Back(Box<Job>),
+    /// A worker has ended.
+    Free,
+    /// Time has passed, or the node stops.
+    Tick,
+}
+
+/// The actor.
+#[derive(Default)]
+pub(crate) struct SiteActor;
+
+/// What it knows.
+pub(crate) struct State {
+    presence: Presence<SiteActor>,
+    queue: VecDeque<(Job, Raised)>,
+    busy: usize,
+    next_tick: Option<Timestamp>,
+    leaving: bool,
+    _counted: Raised,
+}
+
+impl Resident for SiteActor {
+    type Key = SiteKey;
+    type Context = Node;
+    type Desk = Arc<Lane>;
+
+    fn desk(node: &Node, _: &SiteKey) -> Arc<Lane> {
+        Arc::new(Lane::new(node.options.lane_depth, node.options.per_destination))
+    }
+
+    fn crashed(node: &Node) {
+        node.crashed("site");
+    }
+}
+
+impl Actor for SiteActor {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = Seat<Self>;
+
+    async fn pre_start(
+        &self,
+        _myself: ActorRef<Msg>,
+        seat: Seat<Self>,
+    ) -> Result<State, ActorProcessingErr> {
+        let presence = seat.take();
+        let counted = presence.context().figures.live_sites.raise();
+        Ok(State {
+            presence,
+            queue: VecDeque::new(),
+            busy: 0,
+            next_tick: None,
+            leaving: false,
+            _counted: counted,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Msg>,
+        msg: Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        if state.leaving {
+            state.presence.hand_on(msg);
+            return Ok(());
+        }
+        let waiting = || state.presence.context().figures.waiting.raise();
+        match msg {
+            Msg::Job(job) => state.queue.push_back((*job, waiting())),
+            Msg::Back(job) => state.queue.push_front((*job, waiting())),
+            Msg::Free => state.busy = state.busy.saturating_sub(1),
+            Msg::Tick => state.next_tick = None,
+        }
+        state.turn(&myself);
+        Ok(())
+    }
+}
+
+impl State {
+    fn lane(&self) -> &Arc<Lane> {
+        self.presence.desk()
+    }
+
+    /// Does what there is to do now, and arranges for the next time.
+    fn turn(&mut self, myself: &ActorRef<Msg>) {
+        let node = Arc::clone(self.presence.context());
+        let now = node.now();
+        if node.is_stopping() {
+            self.queue.drain(..).for_each(|(job, _)| job.answer.not_tried());
+        }
+        let pause = self.lane().pause();
+        if let Some(cause) = pause.cause.filter(|_| pause.until > now.plus(PATIENCE)) {
+            self.queue.drain(..).for_each(|(job, _)| job.answer.all(&cause));
+        }
+        self.send_back_old(now);
+        if pause.until <= now {
+            let workers = node.options.per_destination.saturating_mul(2);
+            // After trouble one message shows whether the site is well again.
+            let limit = if pause.in_trouble { 1 } else { workers };
+            self.start_workers(myself, limit);
+        }
+        let idle = node.options.idle_connection;
+        let keep = if node.is_stopping() { Duration::ZERO } else { idle };
+        let oldest_kept = self.lane().close_kept(now, keep);
+        let resume = Some(pause.until).filter(|until| *until > now && !self.queue.is_empty());
+        let too_old =
+            self.queue.front().map(|(job, _)| job.queued_at.plus(node.options.idle_message_actor));
+        let forget = pause.in_trouble.then(|| pause.until.plus(MEMORY)).filter(|at| *at > now);
+        let forget = forget.filter(|_| !node.is_stopping());
+        let next = [resume, too_old, oldest_kept.map(|since| since.plus(idle)), forget];
+        if let Some(at) = next.into_iter().flatten().min() {
+            self.tick_at(myself, at);
+        } else if self.queue.is_empty() && self.busy == 0 {
+            self.leaving = self.presence.leave_if(myself, |lane| lane.is_empty());
+        }
+    }
+
+    /// What has waited too long waits on disk.
+    fn send_back_old(&mut self, now: Timestamp) {
+        let longest = self.presence.context().options.idle_message_actor;
+        while let Some((job, waiting)) = self.queue.pop_front() {
+            if now.since(job.queued_at) < longest {
+                self.queue.push_front((job, waiting));
+                return;
+            }
+            job.answer.not_tried();
+        }
+    }
+
+    fn start_workers(&mut self, myself: &ActorRef<Msg>, limit: usize) {
+        while self.busy < limit {
+            let Some((job, _waiting)) = self.queue.pop_front() else { return };
+            self.busy += 1;
+            let node = Arc::clone(self.presence.context());
+            let lane = Arc::clone(self.lane());
+            tokio::spawn(worker::work(node, lane, myself.clone(), job));
+        }
+    }
+
+    fn tick_at(&mut self, myself: &ActorRef<Msg>, at: Timestamp) {
+        if self.next_tick.is_some_and(|next| next <= at) {
+            return;
+        }
+        self.next_tick = Some(at);
+        let (sleep, myself) = (self.presence.context().clock.sleep_until(at), myself.clone());
+        tokio::spawn(async move {
+            sleep.await;
+            // It may have left by now.
+            myself.send_message(Msg::Tick).ok();
+        });
+    }
+}

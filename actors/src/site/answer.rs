@@ -1,0 +1,75 @@
+//! The answer that a site owes a message: given exactly once, whatever happens.
+
+use std::sync::Arc;
+
+use model::{
+    MessageId, RecipientIndex,
+    delivery::{Fault, Outcome, Stage},
+};
+
+use crate::{
+    message::{Msg, NotTried, Told},
+    node::Node,
+    registry::{Full, Share},
+};
+
+/// Dropped without having been given, it says what is then true: nothing was tried, or, once the
+/// transaction had begun, nobody knows.
+pub(crate) struct Answer {
+    node: Arc<Node>,
+    message: MessageId,
+    recipients: Vec<RecipientIndex>,
+    begun: bool,
+    given: bool,
+}
+
+impl Answer {
+    pub(crate) const fn new(
+        node: Arc<Node>,
+        message: MessageId,
+        recipients: Vec<RecipientIndex>,
+    ) -> Self {
+        Self { node, message, recipients, begun: false, given: false }
+    }
+
+    /// From now on the receiver may have the message.
+    pub(crate) const fn begin(&mut self) {
+        self.begun = true;
+    }
+
+    /// An outcome for each recipient, in their order.
+    pub(crate) fn each(mut self, outcomes: Vec<Outcome>) {
+        self.give(Ok(outcomes));
+    }
+
+    /// The same outcome for every recipient.
+    pub(crate) fn all(mut self, outcome: &Outcome) {
+        self.give(Ok(vec![outcome.clone(); self.recipients.len()]));
+    }
+
+    /// Nothing was tried.
+    pub(crate) fn not_tried(mut self) {
+        self.give(Err(NotTried));
+    }
+
+    fn give(&mut self, outcomes: Result<Vec<Outcome>, NotTried>) {
+        self.given = true;
+        let recipients = std::mem::take(&mut self.recipients);
+        let told = Msg::Told(Told { recipients, outcomes });
+        if self.node.messages.cast(&self.message, told, Share::Beyond) == Err(Full) {
+            // Only without a runtime: then nothing goes on, and the alarm wakes it after a start.
+            tracing::debug!(message = %self.message, "an outcome came after the end");
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if self.given {
+            return;
+        }
+        let unknown = Outcome::fault(Stage::EndOfData, Fault::OutcomeUnknown);
+        let outcomes = vec![unknown; self.recipients.len()];
+        self.give(if self.begun { Ok(outcomes) } else { Err(NotTried) });
+    }
+}

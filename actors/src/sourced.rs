@@ -1,0 +1,255 @@
+//! Load, fold, append, evolve: what every aggregate goes through, once for all of them.
+
+use std::sync::Arc;
+
+use eventlog::{
+    Append, AppendError, ContentLocation, EventLog, MAX_READ_EVENTS, NewEvent, Recorded, Sealed,
+    Version,
+};
+use metrics::Histogram;
+use model::{Event, EventId, StreamId, Timestamp, event::UndecodableEvent};
+use tokio::sync::Semaphore;
+
+use crate::{
+    entropy::{self, NoEntropy},
+    figures::Stopwatch,
+};
+
+/// A state that is folded from events.
+pub(crate) trait Aggregate: Clone + Default + Send + 'static {
+    /// What happens to it.
+    type Event: Clone + Send + Sync + 'static;
+
+    /// The aggregate's own among all events; `None` for another aggregate's.
+    fn own(event: Event) -> Option<Self::Event>;
+
+    /// The JSON that goes into the log.
+    fn encode(event: &Self::Event) -> Box<[u8]>;
+
+    /// Takes in what happened at `at`.
+    fn evolve(&mut self, event: &Self::Event, at: Timestamp);
+}
+
+/// The log as actors use it: reads run where blocking is allowed, a bounded number at once.
+#[derive(Clone)]
+pub(crate) struct Journal {
+    log: Arc<dyn EventLog>,
+    reads: Arc<Semaphore>,
+    append_seconds: Histogram,
+}
+
+/// The record cannot be read, or not understood.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the record cannot be read: {0}")]
+pub(crate) struct LoadError(Arc<str>);
+
+impl LoadError {
+    fn new(cause: impl ToString) -> Self {
+        Self(cause.to_string().into())
+    }
+}
+
+/// Why events were not appended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommitError {
+    /// Somebody else wrote to the stream. The state has caught up: decide again.
+    #[error("the stream has moved on")]
+    Conflict,
+    /// Nothing was written; the same draft may be committed again.
+    #[error("{0}")]
+    NotWritten(AppendError),
+    /// It may have been written, though it does not show. The same draft may be committed again:
+    /// events that turn out to be there are recognised by their ids.
+    #[error("{0}")]
+    Unknown(AppendError),
+    /// The log will never take this.
+    #[error("{0}")]
+    Invalid(AppendError),
+    /// The record cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Its events could not be given ids.
+    #[error(transparent)]
+    NoEntropy(#[from] NoEntropy),
+}
+
+/// Events that are decided but not yet written. Their ids are drawn once, so that a draft that was
+/// committed twice shows as one.
+#[derive(Clone)]
+pub(crate) struct Draft<E> {
+    events: Vec<(EventId, E)>,
+    content: Vec<Sealed>,
+}
+
+impl<E> Draft<E> {
+    pub(crate) fn new(
+        events: Vec<E>,
+        content: Vec<Sealed>,
+        now: Timestamp,
+    ) -> Result<Self, NoEntropy> {
+        let named = events.into_iter().map(|event| Ok((entropy::event_id(now)?, event)));
+        Ok(Self { events: named.collect::<Result<_, NoEntropy>>()?, content })
+    }
+
+    pub(crate) fn events(&self) -> impl Iterator<Item = &E> {
+        self.events.iter().map(|(_, event)| event)
+    }
+
+    fn holds(&self, id: EventId) -> bool {
+        self.events.iter().any(|(own, _)| *own == id)
+    }
+}
+
+impl Journal {
+    /// Reads at once: more would only queue at the disk.
+    const READS: usize = 16;
+
+    pub(crate) fn new(log: Arc<dyn EventLog>, append_seconds: Histogram) -> Self {
+        Self { log, reads: Arc::new(Semaphore::new(Self::READS)), append_seconds }
+    }
+
+    pub(crate) fn log(&self) -> &Arc<dyn EventLog> {
+        &self.log
+    }
+
+    /// Runs a read of the log where blocking is allowed; `None` when it panicked or the runtime
+    /// ends.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn EventLog) -> T + Send + 'static,
+    ) -> Option<T> {
+        let log = Arc::clone(&self.log);
+        let _turn = self.reads.acquire().await.ok()?;
+        tokio::task::spawn_blocking(move || read(&*log)).await.ok()
+    }
+}
+
+/// An aggregate with its place in the log.
+pub(crate) struct Sourced<A> {
+    stream: StreamId,
+    version: Version,
+    at: Timestamp,
+    content: Box<[ContentLocation]>,
+    state: A,
+}
+
+impl<A: Aggregate> Sourced<A> {
+    /// One that has no events yet, as far as is known.
+    pub(crate) fn absent(stream: StreamId) -> Self {
+        let at = Timestamp::from_millis(0);
+        let content = Box::default();
+        Self { stream, version: Version::NONE, at, content, state: A::default() }
+    }
+
+    /// The one that the log holds.
+    pub(crate) async fn load(journal: &Journal, stream: StreamId) -> Result<Self, LoadError> {
+        let mut loaded = Self::absent(stream);
+        loaded.catch_up(journal).await?;
+        Ok(loaded)
+    }
+
+    pub(crate) const fn state(&self) -> &A {
+        &self.state
+    }
+
+    /// When the last event was recorded.
+    pub(crate) const fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Where the content lies that came with the first event.
+    pub(crate) fn content(&self) -> &[ContentLocation] {
+        &self.content
+    }
+
+    /// Takes in what the log holds beyond; returns the ids of those events.
+    async fn catch_up(&mut self, journal: &Journal) -> Result<Vec<EventId>, LoadError> {
+        let mut ids = Vec::new();
+        loop {
+            let (stream, after) = (self.stream, self.version);
+            let read = journal
+                .read(move |log| log.read_stream(stream, after, MAX_READ_EVENTS))
+                .await
+                .ok_or_else(|| LoadError::new("the read was broken off"))?;
+            let events = read.map_err(LoadError::new)?;
+            if events.is_empty() {
+                return Ok(ids);
+            }
+            for recorded in &events {
+                self.take_in(recorded)?;
+                ids.push(recorded.id);
+            }
+        }
+    }
+
+    fn take_in(&mut self, recorded: &Recorded) -> Result<(), LoadError> {
+        let event = Event::decode(self.stream, &recorded.data)
+            .map_err(|error: UndecodableEvent| LoadError::new(error))?;
+        let event = A::own(event).ok_or_else(|| LoadError::new("an event of another kind"))?;
+        if self.version == Version::NONE {
+            self.content.clone_from(&recorded.content);
+        }
+        self.state.evolve(&event, recorded.at);
+        self.version = recorded.version;
+        self.at = recorded.at;
+        Ok(())
+    }
+
+    /// Writes a draft after the present version, and takes it in once it is durable.
+    ///
+    /// An empty draft is written by doing nothing.
+    pub(crate) async fn commit(
+        &mut self,
+        journal: &Journal,
+        now: Timestamp,
+        draft: &Draft<A::Event>,
+    ) -> Result<(), CommitError> {
+        if draft.events.is_empty() {
+            return Ok(());
+        }
+        let new = |(id, event): &(EventId, A::Event)| NewEvent { id: *id, data: A::encode(event) };
+        let append = Append {
+            stream: self.stream,
+            expected: self.version,
+            at: now,
+            events: draft.events.iter().map(new).collect(),
+            content: draft.content.clone(),
+        };
+        let stopwatch = Stopwatch::start();
+        let appended = journal.log.append(append).await;
+        stopwatch.stop(&journal.append_seconds);
+        match appended {
+            Ok(appended) => {
+                for event in draft.events() {
+                    self.state.evolve(event, appended.at);
+                }
+                self.version = appended.last_version;
+                self.at = appended.at;
+                Ok(())
+            }
+            Err(error @ AppendError::Invalid(_)) => Err(CommitError::Invalid(error)),
+            Err(error @ AppendError::NotWritten(_)) => Err(CommitError::NotWritten(error)),
+            // An earlier commit of the same draft can be what stands in the way.
+            Err(AppendError::Conflict { .. }) => {
+                if self.catch_up(journal).await?.into_iter().any(|id| draft.holds(id)) {
+                    Ok(())
+                } else {
+                    Err(CommitError::Conflict)
+                }
+            }
+            Err(error @ AppendError::Unknown(_)) => {
+                let found = self.catch_up(journal).await?;
+                if found.iter().any(|id| draft.holds(*id)) {
+                    Ok(())
+                } else if found.is_empty() {
+                    Err(CommitError::Unknown(error))
+                } else {
+                    Err(CommitError::Conflict)
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

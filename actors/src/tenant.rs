@@ -1,0 +1,55 @@
+//! Tenants as actors.
+
+use std::sync::Arc;
+
+use model::{
+    Event, StreamId, TenantId, Timestamp,
+    tenant::{self, Command, Refusal, Tenant, TenantEvent},
+};
+
+use crate::{
+    governed::{Governed, Governor},
+    node::Node,
+    registry::Registry,
+    sourced::Aggregate,
+};
+
+/// One tenant.
+pub(crate) type TenantActor = Governor<Tenant>;
+
+impl Aggregate for Tenant {
+    type Event = TenantEvent;
+
+    fn own(event: Event) -> Option<TenantEvent> {
+        match event {
+            Event::Tenant(event) => Some(event),
+            Event::Domain(_) | Event::Message(_) => None,
+        }
+    }
+
+    fn encode(event: &TenantEvent) -> Box<[u8]> {
+        event.encode()
+    }
+
+    fn evolve(&mut self, event: &TenantEvent, _at: Timestamp) {
+        Self::evolve(self, event);
+    }
+}
+
+impl Governed for Tenant {
+    type Id = TenantId;
+    type Command = Command;
+    type Refusal = Refusal;
+
+    fn stream(id: TenantId) -> StreamId {
+        StreamId::Tenant(id)
+    }
+
+    fn decide(&self, command: &Command, now: Timestamp) -> Result<Vec<TenantEvent>, Refusal> {
+        tenant::decide(self, command, now)
+    }
+
+    fn registry(node: &Node) -> &Arc<Registry<TenantActor>> {
+        &node.tenants
+    }
+}
