@@ -8,7 +8,7 @@ use projections::{Halt, OpenError, ReadModels};
 
 use crate::support::{Draft, World, assert_same, follow, now, vault};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 fn waits<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

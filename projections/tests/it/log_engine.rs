@@ -31,7 +31,7 @@ async fn read_models_follow_the_log_on_the_disk_across_a_restart() {
             log.append(append).await.unwrap();
         }
         let head = *log.head().borrow();
-        assert!(read.caught_up(head, std::time::Duration::from_secs(60)).await);
+        assert!(read.caught_up(head, std::time::Duration::from_mins(1)).await);
         read.stop();
         log.close().await.unwrap();
         if head.get() == events.len() as u64 {

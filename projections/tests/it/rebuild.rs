@@ -196,7 +196,7 @@ fn a_damaged_row_condemns_the_tables_and_the_next_start_mends_them() {
     read.start();
     world.attempt(message, &[(0, crate::support::delivered())]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let minute = std::time::Duration::from_secs(60);
+    let minute = std::time::Duration::from_mins(1);
     assert!(!runtime.block_on(read.caught_up(world.head(), minute)));
     let halted = read.health().halted.unwrap().to_string();
     assert!(halted.contains("alarms"), "{halted}");

@@ -44,7 +44,6 @@ fn counted(
             MessageEvent::Accepted(accepted) => {
                 (0..accepted.recipients.len()).for_each(|index| count(index, |c| &mut c.accepted));
             }
-            MessageEvent::Scheduled(_) => {}
             MessageEvent::Suppressed(e) => count(e.recipient.as_usize(), |c| &mut c.suppressed),
             MessageEvent::Delivered(e) => {
                 count(e.attempt.recipient.as_usize(), |c| &mut c.delivered);
@@ -52,7 +51,7 @@ fn counted(
             MessageEvent::Deferred(e) if e.attempt.attempt == 1 => {
                 count(e.attempt.recipient.as_usize(), |c| &mut c.deferred);
             }
-            MessageEvent::Deferred(_) => {}
+            MessageEvent::Scheduled(_) | MessageEvent::Deferred(_) => {}
             MessageEvent::Bounced(e) => count(e.attempt.recipient.as_usize(), |c| &mut c.bounced),
             MessageEvent::Failed(e) => count(e.recipient.as_usize(), |c| &mut c.failed),
             MessageEvent::Canceled(e) => count(e.recipient.as_usize(), |c| &mut c.canceled),

@@ -1,6 +1,6 @@
 //! A small world whose history is drawn from a seed and decided by the model's own rules.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path, sync::Arc, time::Duration};
 
 use eventlog::{
     Append, EventLog, HashPurpose, MasterKey, MemoryLog, NewEvent, Position, Purpose, Recorded,
@@ -31,21 +31,22 @@ use model::{
 use projections::ReadModels;
 
 /// 2026-11-23, shortly before midnight UTC: histories cross hours and days.
-pub const START: u64 = 1_795_474_000_000;
+pub(crate) const START: u64 = 1_795_474_000_000;
 
-pub const MAIL_DOMAINS: [&str; 4] = ["one.example", "two.example", "three.example", "four.test"];
-pub const TAGS: [&str; 4] = ["welcome", "receipt", "reset", "alert"];
+pub(crate) const MAIL_DOMAINS: [&str; 4] =
+    ["one.example", "two.example", "three.example", "four.test"];
+pub(crate) const TAGS: [&str; 4] = ["welcome", "receipt", "reset", "alert"];
 
-pub fn vault() -> Vault {
+pub(crate) fn vault() -> Vault {
     Vault::new(&MasterKey::from_bytes([7; 32]))
 }
 
-/// SplitMix64: the same numbers for the same seed, everywhere.
+/// `SplitMix64`: the same numbers for the same seed, everywhere.
 #[derive(Debug, Clone)]
-pub struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -53,58 +54,58 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    pub fn one_in(&mut self, n: u64) -> bool {
+    pub(crate) fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
-    pub fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u64) as usize].clone()
     }
 
-    pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
+    pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
         std::array::from_fn(|_| self.next() as u8)
     }
 }
 
 #[derive(Debug, Clone)]
-pub struct Sent {
-    pub id: MessageId,
-    pub app: AppId,
-    pub state: Message,
-    pub version: Version,
+pub(crate) struct Sent {
+    pub(crate) id: MessageId,
+    pub(crate) app: AppId,
+    pub(crate) state: Message,
+    pub(crate) version: Version,
 }
 
 #[derive(Debug, Clone)]
-pub struct App {
-    pub id: AppId,
-    pub tenant: TenantId,
-    pub keys: Vec<(ApiKeyId, SecretHash)>,
+pub(crate) struct App {
+    pub(crate) id: AppId,
+    pub(crate) tenant: TenantId,
+    pub(crate) keys: Vec<(ApiKeyId, SecretHash)>,
 }
 
-pub struct World {
-    pub log: Arc<MemoryLog>,
-    pub vault: Vault,
-    pub random: Random,
-    pub now: Timestamp,
-    pub tenants: Vec<TenantId>,
-    pub apps: Vec<App>,
-    pub domains: Vec<(DomainId, TenantId, DomainName)>,
-    pub messages: Vec<Sent>,
+pub(crate) struct World {
+    pub(crate) log: Arc<MemoryLog>,
+    pub(crate) vault: Vault,
+    pub(crate) random: Random,
+    pub(crate) now: Timestamp,
+    pub(crate) tenants: Vec<TenantId>,
+    pub(crate) apps: Vec<App>,
+    pub(crate) domains: Vec<(DomainId, TenantId, DomainName)>,
+    pub(crate) messages: Vec<Sent>,
     versions: BTreeMap<StreamId, Version>,
     retry: RetryPolicy,
 }
 
 /// What a message is made with.
-pub struct Draft {
-    pub app: usize,
-    pub recipients: usize,
-    pub tags: Vec<&'static str>,
-    pub scheduled_in: Option<Duration>,
-    pub suppressed: usize,
+pub(crate) struct Draft {
+    pub(crate) app: usize,
+    pub(crate) recipients: usize,
+    pub(crate) tags: Vec<&'static str>,
+    pub(crate) scheduled_in: Option<Duration>,
+    pub(crate) suppressed: usize,
 }
 
 impl Default for Draft {
@@ -113,7 +114,7 @@ impl Default for Draft {
     }
 }
 
-pub fn reply(stage: Stage, code: u16, enhanced: &str) -> Outcome {
+pub(crate) fn reply(stage: Stage, code: u16, enhanced: &str) -> Outcome {
     Outcome {
         stage,
         answer: Answer::Reply(Reply {
@@ -129,20 +130,20 @@ pub fn reply(stage: Stage, code: u16, enhanced: &str) -> Outcome {
     }
 }
 
-pub fn delivered() -> Outcome {
+pub(crate) fn delivered() -> Outcome {
     reply(Stage::EndOfData, 250, "2.0.0")
 }
 
-pub fn deferred() -> Outcome {
+pub(crate) fn deferred() -> Outcome {
     reply(Stage::RcptTo, 451, "4.7.1")
 }
 
-pub fn bounced() -> Outcome {
+pub(crate) fn bounced() -> Outcome {
     reply(Stage::RcptTo, 550, "5.1.1")
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self {
             log: Arc::new(MemoryLog::new()),
             vault: vault(),
@@ -162,7 +163,7 @@ impl World {
     }
 
     /// A world with one tenant, app, key and verified domain.
-    pub fn with_app(seed: u64) -> Self {
+    pub(crate) fn with_app(seed: u64) -> Self {
         let mut world = Self::new(seed);
         world.add_tenant();
         world.add_app(0, "app");
@@ -172,19 +173,24 @@ impl World {
         world
     }
 
-    pub fn dyn_log(&self) -> Arc<dyn EventLog> {
+    pub(crate) fn dyn_log(&self) -> Arc<dyn EventLog> {
         Arc::clone(&self.log) as Arc<dyn EventLog>
     }
 
-    pub fn head(&self) -> Position {
+    pub(crate) fn head(&self) -> Position {
         *self.log.head().borrow()
     }
 
-    pub fn pass(&mut self, time: Duration) {
+    pub(crate) fn pass(&mut self, time: Duration) {
         self.now = self.now.plus(time);
     }
 
-    pub fn append_with(&mut self, stream: StreamId, data: Vec<Box<[u8]>>, content: Vec<Sealed>) {
+    pub(crate) fn append_with(
+        &mut self,
+        stream: StreamId,
+        data: Vec<Box<[u8]>>,
+        content: Vec<Sealed>,
+    ) {
         let expected = self.versions.get(&stream).copied().unwrap_or_default();
         let events = data
             .into_iter()
@@ -195,7 +201,7 @@ impl World {
         self.versions.insert(stream, appended.last_version);
     }
 
-    pub fn append(&mut self, stream: StreamId, data: Box<[u8]>) {
+    pub(crate) fn append(&mut self, stream: StreamId, data: Box<[u8]>) {
         self.append_with(stream, vec![data], Vec::new());
     }
 
@@ -208,7 +214,7 @@ impl World {
         self.append(StreamId::Tenant(tenant), event.into().encode());
     }
 
-    pub fn add_tenant(&mut self) -> TenantId {
+    pub(crate) fn add_tenant(&mut self) -> TenantId {
         let id = TenantId::new(self.now, self.random.bytes());
         let profile =
             self.seal(id.as_bytes(), &TenantProfile { name: "Canary Tenant GmbH".into() });
@@ -217,7 +223,7 @@ impl World {
         id
     }
 
-    pub fn add_user(&mut self, tenant: usize, address: &str) -> (UserId, RecipientHash) {
+    pub(crate) fn add_user(&mut self, tenant: usize, address: &str) -> (UserId, RecipientHash) {
         let user = UserId::new(self.now, self.random.bytes());
         let address = EmailAddress::parse(address).unwrap();
         let email = self.recipient_hash(&address.canonical());
@@ -228,7 +234,7 @@ impl World {
         (user, email)
     }
 
-    pub fn add_app(&mut self, tenant: usize, name: &str) -> AppId {
+    pub(crate) fn add_app(&mut self, tenant: usize, name: &str) -> AppId {
         let (tenant, app) = (self.tenants[tenant], AppId::new(self.now, self.random.bytes()));
         let profile = self.seal(app.as_bytes(), &app_profile(name));
         self.tenant_event(tenant, AppCreated { app, profile });
@@ -236,13 +242,13 @@ impl World {
         app
     }
 
-    pub fn update_app(&mut self, app: usize, name: &str) {
+    pub(crate) fn update_app(&mut self, app: usize, name: &str) {
         let App { id, tenant, .. } = self.apps[app];
         let profile = self.seal(id.as_bytes(), &app_profile(name));
         self.tenant_event(tenant, AppUpdated { app: id, profile });
     }
 
-    pub fn add_key(&mut self, app: usize) -> SecretHash {
+    pub(crate) fn add_key(&mut self, app: usize) -> SecretHash {
         let key = ApiKeyId::new(self.now, self.random.bytes());
         let secret = KeyedHash(self.random.bytes());
         let App { id, tenant, .. } = self.apps[app];
@@ -262,7 +268,7 @@ impl World {
         secret
     }
 
-    pub fn revoke_key(&mut self, app: usize, key: usize) {
+    pub(crate) fn revoke_key(&mut self, app: usize, key: usize) {
         let App { id, tenant, ref keys } = self.apps[app];
         let key = keys[key].0;
         self.tenant_event(tenant, ApiKeyRevoked { app: id, key });
@@ -272,7 +278,7 @@ impl World {
         self.append(StreamId::Domain(domain), event.into().encode());
     }
 
-    pub fn add_domain(&mut self, tenant: usize, name: &str) -> DomainId {
+    pub(crate) fn add_domain(&mut self, tenant: usize, name: &str) -> DomainId {
         let id = DomainId::new(self.now, self.random.bytes());
         let (tenant, name) = (self.tenants[tenant], DomainName::parse(name).unwrap());
         let token = format!("token-{}", self.random.below(1_000_000)).into();
@@ -283,7 +289,7 @@ impl World {
         id
     }
 
-    pub fn add_dkim_key(&mut self, domain: DomainId, selector: &str) {
+    pub(crate) fn add_dkim_key(&mut self, domain: DomainId, selector: &str) {
         let owner = [domain.as_bytes().as_slice(), selector.as_bytes()].concat();
         let private = self.vault.seal(Purpose::DkimPrivateKey, &owner, b"private").unwrap();
         let key = DkimKeyAdded {
@@ -295,7 +301,7 @@ impl World {
         self.domain_event(domain, key);
     }
 
-    pub fn check_domain(&mut self, domain: usize, status: DomainStatus) {
+    pub(crate) fn check_domain(&mut self, domain: usize, status: DomainStatus) {
         let (id, _, name) = self.domains[domain].clone();
         let found = match status {
             DomainStatus::Verified => RecordStatus::Verified,
@@ -313,18 +319,18 @@ impl World {
         self.domain_event(id, DomainChecked { status, records });
     }
 
-    pub fn remove_domain(&mut self, domain: usize) {
+    pub(crate) fn remove_domain(&mut self, domain: usize) {
         let (id, ..) = self.domains.remove(domain);
         self.domain_event(id, DomainRemoved {});
     }
 
-    pub fn recipient_hash(&self, canonical: &str) -> RecipientHash {
+    pub(crate) fn recipient_hash(&self, canonical: &str) -> RecipientHash {
         let hash = self.vault.keyed_hash(HashPurpose::Recipient, canonical.as_bytes());
         KeyedHash(*hash.first_chunk().unwrap())
     }
 
     /// Accepts a message; its place in [`World::messages`].
-    pub fn send(&mut self, draft: &Draft) -> usize {
+    pub(crate) fn send(&mut self, draft: &Draft) -> usize {
         let id = MessageId::new(self.now, self.random.bytes());
         let App { id: app, tenant, ref keys } = self.apps[draft.app];
         let key = keys.first().map_or(ApiKeyId::from_bytes([0; 16]), |key| key.0);
@@ -394,7 +400,7 @@ impl World {
         true
     }
 
-    pub fn attempt(&mut self, message: usize, outcomes: &[(u8, Outcome)]) -> bool {
+    pub(crate) fn attempt(&mut self, message: usize, outcomes: &[(u8, Outcome)]) -> bool {
         let reports = outcomes
             .iter()
             .map(|(recipient, outcome)| Report {
@@ -406,11 +412,11 @@ impl World {
         self.decide(message, &Command::RecordAttempt(reports), &[], Vec::new())
     }
 
-    pub fn cancel(&mut self, message: usize) -> bool {
+    pub(crate) fn cancel(&mut self, message: usize) -> bool {
         self.decide(message, &Command::Cancel, &[], Vec::new())
     }
 
-    pub fn expire(&mut self, message: usize) -> bool {
+    pub(crate) fn expire(&mut self, message: usize) -> bool {
         self.decide(message, &Command::Expire, &[], Vec::new())
     }
 
@@ -429,7 +435,7 @@ impl World {
     }
 
     /// One thing happens.
-    pub fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         let wait = self.random.below(400_000);
         self.pass(Duration::from_millis(wait));
         match self.random.below(40) {
@@ -492,7 +498,7 @@ impl World {
             recipients,
             tags: (0..count).map(|_| self.random.pick(&TAGS)).collect(),
             scheduled_in: self.random.one_in(4).then_some(Duration::from_hours(2)),
-            suppressed: if self.random.one_in(5) { 1 } else { 0 },
+            suppressed: usize::from(self.random.one_in(5)),
         };
         self.send(&draft);
     }
@@ -517,7 +523,7 @@ impl World {
     }
 
     /// A world with a long random history.
-    pub fn grown(seed: u64, steps: usize) -> Self {
+    pub(crate) fn grown(seed: u64, steps: usize) -> Self {
         let mut world = Self::with_app(seed);
         for _ in 0..steps {
             world.step();
@@ -526,11 +532,11 @@ impl World {
     }
 
     /// Every event of the log.
-    pub fn events(&self) -> Vec<Recorded> {
+    pub(crate) fn events(&self) -> Vec<Recorded> {
         eventlog::export(self.log.as_ref(), Position::START).map(Result::unwrap).collect()
     }
 
-    pub fn decoded(&self) -> Vec<(Recorded, Event)> {
+    pub(crate) fn decoded(&self) -> Vec<(Recorded, Event)> {
         self.events()
             .into_iter()
             .map(|recorded| {
@@ -541,7 +547,7 @@ impl World {
     }
 
     /// Another log with the first `count` events of this one.
-    pub fn prefix(&self, count: u64) -> Arc<dyn EventLog> {
+    pub(crate) fn prefix(&self, count: u64) -> Arc<dyn EventLog> {
         let mut appends: Vec<Append> = Vec::new();
         let mut last: Option<Recorded> = None;
         for recorded in self.events().into_iter().take(count as usize) {
@@ -569,7 +575,7 @@ impl World {
         Arc::new(log)
     }
 
-    pub fn open(&self, dir: &Path) -> ReadModels {
+    pub(crate) fn open(&self, dir: &Path) -> ReadModels {
         ReadModels::open(dir, self.dyn_log(), vault()).unwrap()
     }
 }
@@ -580,7 +586,7 @@ fn app_profile(name: &str) -> AppProfile {
 }
 
 /// The result of a future that needs nothing to wait for.
-pub fn now<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     match future.as_mut().poll(&mut context) {
@@ -590,14 +596,14 @@ pub fn now<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Waits until the read models have taken everything in.
-pub fn follow(read: &ReadModels, to: Position) {
+pub(crate) fn follow(read: &ReadModels, to: Position) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let reached = runtime.block_on(read.caught_up(to, Duration::from_secs(60)));
+    let reached = runtime.block_on(read.caught_up(to, Duration::from_mins(1)));
     assert!(reached, "{:?}", read.health());
 }
 
 /// The tables, without the read models.
-pub fn tables(dir: &Path) -> Store {
+pub(crate) fn tables(dir: &Path) -> Store {
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
     loop {
         match Store::open(&dir.join("tables")) {
@@ -614,33 +620,34 @@ pub fn tables(dir: &Path) -> Store {
 }
 
 /// Every read model's rows.
-pub fn dumps(read: &ReadModels) -> BTreeMap<&'static str, Vec<u8>> {
+pub(crate) fn dumps(read: &ReadModels) -> BTreeMap<&'static str, Vec<u8>> {
     let names = ReadModels::names().iter();
     names.map(|name| (*name, read.dump(name).unwrap().unwrap())).collect()
 }
 
 /// What the memory of keys and policies holds, printed.
-pub fn memory(world: &World, read: &ReadModels) -> String {
+pub(crate) fn memory(world: &World, read: &ReadModels) -> String {
     let mut text = String::new();
     for tenant in read.policies().tenants() {
-        text += &format!("{} {}\n", tenant.id, tenant.name);
+        writeln!(text, "{} {}", tenant.id, tenant.name).unwrap();
         for app in read.policies().apps_of(tenant.id) {
-            text += &format!("  {} {}\n", app.id, app.name);
+            writeln!(text, "  {} {}", app.id, app.name).unwrap();
             for key in read.policies().keys_of(app.id) {
-                text += &format!("    {key:?}\n");
+                writeln!(text, "    {key:?}").unwrap();
             }
         }
         for domain in read.policies().domains_of(tenant.id) {
-            text += &format!("  {domain:?}\n");
+            writeln!(text, "  {domain:?}").unwrap();
         }
     }
     for (_, tenant, name) in &world.domains {
-        text += &format!("{:?}\n", read.policies().sender(*tenant, name).map(|found| found.id));
+        writeln!(text, "{:?}", read.policies().sender(*tenant, name).map(|found| found.id))
+            .unwrap();
     }
     text
 }
 
-pub fn assert_same(world: &World, left: &ReadModels, right: &ReadModels, what: &str) {
+pub(crate) fn assert_same(world: &World, left: &ReadModels, right: &ReadModels, what: &str) {
     for (name, rows) in dumps(left) {
         assert!(rows == right.dump(name).unwrap().unwrap(), "{what}: {name} differs");
     }
