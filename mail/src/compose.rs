@@ -15,7 +15,7 @@
 //!   something else than what was sent; here every header text reads back as it was given.
 //! - **mail-builder makes the parts.** 7 µs for a text and HTML message of 6 KB, 29 µs with a file
 //!   of 60 KB; lettre's builder takes eight times as long.
-//! - **No trailing blanks.** A line that ends in a blank is quoted-printable, for relays strip
+//! - **No trailing blanks.** A body with a line that ends in a blank is encoded, for relays strip
 //!   such blanks and verifiers differ in how they treat blank lines at the end.
 
 mod header;
