@@ -8,6 +8,8 @@ use std::{
     path::Path,
 };
 
+use crate::files;
+
 /// Values above a quarter of this go to files that no sync covers.
 const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
@@ -29,15 +31,18 @@ pub(crate) enum EngineError {
 /// Opens the files in `dir`, or makes them.
 pub(crate) fn open(dir: &Path) -> Result<sled::Db, EngineError> {
     remove_half_written_snapshots(dir).map_err(|error| EngineError::Failed(error.to_string()))?;
-    guarded(|| {
-        sled::Config::new()
-            .path(dir)
-            .segment_size(SEGMENT_BYTES)
-            .cache_capacity(CACHE_BYTES)
-            // We flush when we sync, not before.
-            .flush_every_ms(None)
-            .open()
-    })
+    let attempt = || {
+        guarded(|| {
+            sled::Config::new()
+                .path(dir)
+                .segment_size(SEGMENT_BYTES)
+                .cache_capacity(CACHE_BYTES)
+                // We flush when we sync, not before.
+                .flush_every_ms(None)
+                .open()
+        })
+    };
+    files::patiently(attempt, |result| matches!(result, Err(EngineError::Locked)))
 }
 
 /// Makes what was flushed durable: sled's own flush starts the writing and does not wait for it.

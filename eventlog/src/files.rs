@@ -5,6 +5,7 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
+    time::Duration,
 };
 
 /// The directory in which a path lies.
@@ -29,6 +30,20 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     std::fs::rename(&new, path)?;
     sync_directory(parent(path))
+}
+
+/// Tries for about a second to take a lock. A process that was just killed holds its locks until it
+/// is wholly gone, and one that is just being started holds ours between its fork and its exec.
+pub(crate) fn patiently<T>(mut attempt: impl FnMut() -> T, is_locked: impl Fn(&T) -> bool) -> T {
+    let mut result = attempt();
+    for _ in 0..50 {
+        if !is_locked(&result) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        result = attempt();
+    }
+    result
 }
 
 /// Bytes that are free to us on the file system of `path`.

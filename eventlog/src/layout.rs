@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::error::OpenError;
+use crate::{error::OpenError, files};
 
 /// The paths of a log.
 #[derive(Debug, Clone)]
@@ -70,7 +70,7 @@ impl Layout {
         let mut path = self.dir.as_path();
         while !path.as_os_str().is_empty() && !path.exists() {
             missing.push(path.to_owned());
-            path = crate::files::parent(path);
+            path = files::parent(path);
         }
         missing.reverse();
         missing.extend([self.journal(), self.content()]);
@@ -80,7 +80,7 @@ impl Layout {
                     return Err(OpenError::io(path, error));
                 }
                 // The names must be durable before anything in them is.
-                _ => crate::files::sync_directory(crate::files::parent(&path))
+                _ => files::sync_directory(files::parent(&path))
                     .map_err(|error| OpenError::io(path, error))?,
             }
         }
@@ -97,7 +97,9 @@ impl Layout {
             .mode(0o600)
             .open(&path)
             .map_err(|error| OpenError::io(&path, error))?;
-        match file.try_lock() {
+        let locked =
+            |result: &Result<(), TryLockError>| matches!(result, Err(TryLockError::WouldBlock));
+        match files::patiently(|| file.try_lock(), locked) {
             Ok(()) => Ok(DirectoryLock { file }),
             Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: self.dir.clone() }),
             Err(TryLockError::Error(error)) => Err(OpenError::io(path, error)),
