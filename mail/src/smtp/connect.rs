@@ -14,7 +14,11 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{ClientOptions, Connection, Extensions, TlsClient, TlsMode, session::Lost, wire::Wire};
+use super::{
+    ClientOptions, Connection, Extensions, TlsClient, TlsMode,
+    session::{CLOSING, Lost},
+    wire::Wire,
+};
 use crate::stream::Stream;
 
 /// A connection did not come to stand.
@@ -70,7 +74,8 @@ pub async fn connect(
         Err(Failed::Handshake) => Lost::fault(Stage::StartTls, Fault::TlsRequired),
     };
     peer.tls = None;
-    let next_host = lost.stage != Stage::Auth;
+    let next_host = lost.stage != Stage::Auth
+        || !matches!(lost.answer, Answer::Fault(Fault::AuthRefused | Fault::TlsRequired));
     let outcome = Outcome { stage: lost.stage, answer: lost.answer, peer: Some(peer) };
     Err(ConnectFailure { outcome, next_host })
 }
@@ -109,9 +114,15 @@ async fn open(
     Ok(connection)
 }
 
-/// Takes leave of a server that said no, and passes its no on.
+/// Takes leave of a server that still listens, and passes on why.
 async fn leave(connection: Connection, lost: Lost) -> Failed {
-    connection.quit().await;
+    let listens = match &lost.answer {
+        Answer::Reply(reply) => reply.code != CLOSING,
+        Answer::Fault(fault) => matches!(fault, Fault::TlsRequired | Fault::AuthRefused),
+    };
+    if listens {
+        connection.quit().await;
+    }
     Failed::Lost(lost)
 }
 

@@ -148,7 +148,7 @@ mod tests {
             b"\r.\r\n",
             b"a\0b",
             &long,
-            &long[..MAX_LINE_OCTETS + 1],
+            &long[..=MAX_LINE_OCTETS],
         ] {
             for cut in 0..=message.len() {
                 let (one, two) = message.split_at(cut);
@@ -170,7 +170,7 @@ mod tests {
         fn a_receiver_reads_back_what_was_sent(
             lines in proptest::collection::vec("[.a]{0,4}", 0..12), block in 1_usize..9, cut in 0_usize..40
         ) {
-            let message: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+            let message = lines.iter().flat_map(|line| [line.as_str(), "\r\n"]).collect::<String>();
             let (one, two) = message.as_bytes().split_at(cut.min(message.len()));
             let wire = String::from_utf8(on_the_wire(&[one, two], block)).unwrap();
             let mut read = String::new();

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{Extensions, Timeouts, reply::Lines, wire::Wire};
 
 /// The code by which a server says that it closes the connection, whatever it was asked.
-const CLOSING: u16 = 421;
+pub(super) const CLOSING: u16 = 421;
 
 /// Who sends to whom.
 #[derive(Clone, Copy)]

@@ -1,12 +1,4 @@
 //! The client against the built-in receiver: two real ends, real TLS.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs,
-    reason = "tests fail loudly"
-)]
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -23,7 +15,6 @@ use model::{
     address::EmailAddress,
     delivery::{Answer, Fault, Outcome, Stage, Verdict},
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::mpsc;
 
 const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -43,20 +34,6 @@ async fn start(options: SinkOptions, policy: impl Policy) -> (Sink, mpsc::Receiv
     let (inbox, received) = mpsc::channel(64);
     let any = SocketAddr::new(HOME, 0);
     (Sink::start(any, options, Arc::new(policy), Some(inbox)).await.unwrap(), received)
-}
-
-/// A certificate for `name` and the server that shows it.
-fn certificate(name: &str) -> (CertificateDer<'static>, Arc<rustls::ServerConfig>) {
-    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    (made.cert.der().clone(), Arc::new(config))
 }
 
 fn no_tls() -> TlsClient {
@@ -222,7 +199,7 @@ async fn international_addresses_and_octets_are_sent_where_offered() {
 
 #[tokio::test]
 async fn tls_is_used_when_offered_and_its_certificate_judged_honestly() {
-    let (certificate, server) = certificate(MX);
+    let (certificate, server) = crate::certificate::certificate(MX);
     let options_with = |tls| SinkOptions { tls: Some(tls), ..SinkOptions::default() };
     let (sink, mut received) = start(options_with(server), AcceptAll).await;
     let trusting = TlsClient::new(&[certificate]).unwrap();
