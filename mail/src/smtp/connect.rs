@@ -187,7 +187,9 @@ async fn hello(connection: &mut Connection, options: &ClientOptions) -> Result<(
         return Err(refused);
     }
     connection.extensions = Extensions::default();
-    match connection.ask(Stage::Hello, format_args!("HELO {name}\r\n"), patience).await {
+    // Owned: format_args! held across an await would make the session unfit to be spawned.
+    let helo = format!("HELO {name}\r\n");
+    match connection.ask(Stage::Hello, helo, patience).await {
         Ok(lines) if lines.is_class(2) => Ok(()),
         Ok(lines) => Err(Lost::reply(Stage::Hello, &lines)),
         // It refused EHLO and closed: that no is what it said.
