@@ -175,14 +175,14 @@ fn decide_accept(
         request: accept.request,
     })];
     events.extend(until.map(|until| MessageEvent::Scheduled(Scheduled { until })));
-    let known = |index: RecipientIndex| index.as_usize() < accept.recipients.len();
-    events.extend(
-        facts
-            .suppressed
-            .iter()
-            .filter(|(index, _)| known(*index))
-            .map(|&(recipient, reason)| MessageEvent::Suppressed(Suppressed { recipient, reason })),
-    );
+    for (position, &(recipient, reason)) in facts.suppressed.iter().enumerate() {
+        let known = recipient.as_usize() < accept.recipients.len();
+        // Listed for two reasons, a recipient still ends once.
+        let repeated = facts.suppressed.iter().take(position).any(|(other, _)| *other == recipient);
+        if known && !repeated {
+            events.push(Suppressed { recipient, reason }.into());
+        }
+    }
     Ok(events)
 }
 

@@ -1,0 +1,98 @@
+//! Expiry and cancelling.
+
+use std::time::Duration;
+
+use model::{
+    RecipientIndex,
+    message::{
+        Canceled, Command, Failed, FailureReason, MessageEvent, MessageStatus, Refusal,
+        SuppressionReason,
+    },
+};
+
+use crate::scenario::{
+    EXPIRE_AFTER, Given, Known, NOW, accept, bounced, deferred, delivered, draft, later, taking,
+    tried,
+};
+
+fn expired(recipient: u8, attempt: u16) -> MessageEvent {
+    let reason = FailureReason::Expired;
+    Failed { recipient: RecipientIndex(recipient), attempt, reason }.into()
+}
+
+fn canceled(recipient: u8) -> MessageEvent {
+    Canceled { recipient: RecipientIndex(recipient) }.into()
+}
+
+#[test]
+fn what_does_not_exist_neither_expires_nor_is_canceled() {
+    Given::nothing().when(NOW, &Command::Expire).then_refused(Refusal::Unknown);
+    Given::nothing().when(NOW, &Command::Cancel).then_refused(Refusal::Unknown);
+}
+
+#[test]
+fn what_is_open_at_its_expiry_has_failed_and_not_a_moment_before() {
+    let end = NOW.plus(EXPIRE_AFTER);
+    let given = Given::accepted(3)
+        .when(later(1), &tried([(0, delivered()), (1, deferred())]))
+        .happens()
+        .when(end.minus(Duration::from_millis(1)), &Command::Expire)
+        .then_nothing()
+        .when(end, &Command::Expire)
+        .then(&[expired(1, 1), expired(2, 0)]);
+    assert_eq!(given.state.next_alarm(), None);
+    assert_eq!(given.state.status(end), MessageStatus::PartiallyDelivered);
+    given.when(end, &Command::Expire).then_nothing();
+}
+
+#[test]
+fn a_scheduled_message_can_be_taken_back_until_its_time() {
+    let mut scheduled = draft(2);
+    scheduled.scheduled_at = Some(later(60));
+    let given = Given::nothing().when(NOW, &taking(scheduled)).happens();
+    let moment = Duration::from_millis(1);
+    let then = given.clone().when(later(60).minus(moment), &Command::Cancel);
+    let ended = then.then(&[canceled(0), canceled(1)]);
+    assert_eq!(ended.state.status(later(60)), MessageStatus::Canceled);
+    assert_eq!(ended.state.next_alarm(), None);
+    ended.when(later(61), &Command::Cancel).then_refused(Refusal::NotCancelable);
+    given.when(later(60), &Command::Cancel).then_refused(Refusal::NotCancelable);
+}
+
+#[test]
+fn a_message_that_waits_for_a_retry_can_be_taken_back() {
+    let given = Given::accepted(2).when(NOW, &tried([(0, delivered()), (1, deferred())])).happens();
+    let ended = given.clone().when(later(4), &Command::Cancel).then(&[canceled(1)]);
+    assert_eq!(ended.state.status(later(4)), MessageStatus::PartiallyDelivered);
+    // Due again, it may be tried at any moment.
+    given.clone().when(later(5), &Command::Cancel).then_refused(Refusal::NotCancelable);
+    let known = Known { in_flight: true, ..Known::default() };
+    given.when_knowing(later(4), &Command::Cancel, &known).then_refused(Refusal::NotCancelable);
+}
+
+#[test]
+fn a_queued_message_and_one_that_has_ended_cannot_be_taken_back() {
+    Given::accepted(1).when(later(1), &Command::Cancel).then_refused(Refusal::NotCancelable);
+    for end in [delivered(), bounced()] {
+        let given = Given::accepted(1).when(NOW, &tried([(0, end)])).happens();
+        given.when(later(1), &Command::Cancel).then_refused(Refusal::NotCancelable);
+    }
+    let suppressed = vec![(RecipientIndex(0), SuppressionReason::Manual)];
+    let known = Known { suppressed, ..Known::default() };
+    let given = Given::nothing().when_knowing(NOW, &accept(1), &known).happens();
+    given.when(later(1), &Command::Cancel).then_refused(Refusal::NotCancelable);
+}
+
+#[test]
+fn late_reports_do_not_wake_what_was_taken_back_or_has_expired() {
+    let waiting = Given::accepted(1).when(NOW, &tried([(0, deferred())])).happens();
+    let end = NOW.plus(EXPIRE_AFTER);
+    for ended in [
+        waiting.clone().when(later(1), &Command::Cancel).happens(),
+        waiting.when(end, &Command::Expire).happens(),
+    ] {
+        for late in [delivered(), bounced(), deferred()] {
+            ended.clone().when(end, &tried([(0, late)])).then_nothing();
+        }
+    }
+}
