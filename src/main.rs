@@ -1,2 +1,5 @@
-//! Placeholder.
-fn main() {}
+//! The `lumora` binary.
+
+fn main() -> std::process::ExitCode {
+    lumora::run()
+}

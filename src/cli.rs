@@ -1,0 +1,273 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use model::{ApiKeyId, AppId, DomainId, StreamId, TenantId, Timestamp, address::DomainName};
+
+/// Transactional email: one binary that takes a message by REST and delivers it to the receiver's
+/// mail server.
+#[derive(Debug, Parser)]
+#[command(name = "lumora", version, about, max_term_width = 100)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where a command finds its configuration.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigArguments {
+    /// Configuration file (TOML). Every key can also be set in the environment: `http.listen` is
+    /// `LUMORA_HTTP__LISTEN`.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The directory that holds everything; overrides `data_dir`.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Try it: a server with a demo tenant, a verified domain, an API key and a mail server that
+    /// really receives. Nothing leaves this machine.
+    Dev(DevArguments),
+    /// Run the server.
+    Serve {
+        #[command(flatten)]
+        config: ConfigArguments,
+    },
+    /// Print the OpenAPI document.
+    Openapi {
+        /// As YAML instead of JSON.
+        #[arg(long)]
+        yaml: bool,
+    },
+    /// Make tenants, on a stopped server's data directory.
+    #[command(subcommand)]
+    Tenant(TenantCommand),
+    /// Make apps, on a stopped server's data directory.
+    #[command(subcommand)]
+    App(AppCommand),
+    /// Make and revoke API keys, on a stopped server's data directory.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Add and verify sending domains, on a stopped server's data directory.
+    #[command(subcommand)]
+    Domain(DomainCommand),
+    /// Read the event log, on a stopped server's data directory.
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Rebuild the read models from the log, or print what they were at a point in the past.
+    Replay(ReplayArguments),
+}
+
+/// `lumora dev`
+#[derive(Debug, Args)]
+pub struct DevArguments {
+    /// Keep the data here; without it everything is gone at the end.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The address of the API.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub listen: std::net::SocketAddr,
+}
+
+/// `lumora tenant …`
+#[derive(Debug, Subcommand)]
+pub enum TenantCommand {
+    /// Make a tenant and its first portal user.
+    Create {
+        /// The tenant's name.
+        #[arg(long)]
+        name: String,
+        /// The user's address.
+        #[arg(long)]
+        email: String,
+        /// Read the user's password from standard input (one line).
+        #[arg(long)]
+        password_stdin: bool,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// List the tenants.
+    List {
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+}
+
+/// `lumora app …`
+#[derive(Debug, Subcommand)]
+pub enum AppCommand {
+    /// Make an app.
+    Create {
+        /// Whose it is.
+        #[arg(long)]
+        tenant: TenantId,
+        /// Its name.
+        #[arg(long)]
+        name: String,
+        /// The author of messages that name none: `user@host` or `Name <user@host>`.
+        #[arg(long, value_name = "MAILBOX")]
+        default_sender: Option<String>,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+}
+
+/// `lumora key …`
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make an API key. The secret is shown this once.
+    Create {
+        /// Whose it is.
+        #[arg(long)]
+        tenant: TenantId,
+        /// The app that it opens.
+        #[arg(long)]
+        app: AppId,
+        /// Its name.
+        #[arg(long)]
+        name: String,
+        /// What it may do; all when none is named.
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<String>,
+        /// Requests per minute.
+        #[arg(long, default_value_t = 600)]
+        rate_limit_per_minute: u32,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Revoke an API key.
+    Revoke {
+        /// Whose it is.
+        #[arg(long)]
+        tenant: TenantId,
+        /// The app that it opens.
+        #[arg(long)]
+        app: AppId,
+        /// The key.
+        key: ApiKeyId,
+        #[command(flatten)]
+        config: ConfigArguments,
+    },
+}
+
+/// `lumora domain …`
+#[derive(Debug, Subcommand)]
+pub enum DomainCommand {
+    /// Add a sending domain and show the records to publish.
+    Add {
+        /// Whose it is.
+        #[arg(long)]
+        tenant: TenantId,
+        /// Its name.
+        name: DomainName,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Look the domain's records up in the DNS.
+    Verify {
+        /// Whose it is.
+        #[arg(long)]
+        tenant: TenantId,
+        /// The domain.
+        domain: DomainId,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// List a tenant's domains.
+    List {
+        /// Whose they are.
+        #[arg(long)]
+        tenant: TenantId,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+}
+
+/// `lumora log …`
+#[derive(Debug, Subcommand)]
+pub enum LogCommand {
+    /// Print the last events.
+    Tail {
+        /// How many.
+        #[arg(short = 'n', long, default_value_t = 20)]
+        lines: usize,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Print every event as JSON Lines.
+    Export {
+        /// Only events after this position.
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+        /// Only events of this tenant, domain or message.
+        #[arg(long)]
+        stream: Option<StreamId>,
+        #[command(flatten)]
+        config: ConfigArguments,
+    },
+    /// Check every checksum and the hash chain; exit 1 naming the first position that does not hold.
+    Verify {
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Make sled's files anew from the journal.
+    Rebuild {
+        #[command(flatten)]
+        config: ConfigArguments,
+    },
+    /// Counts, sizes and positions.
+    Stats {
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+}
+
+/// `lumora replay`
+#[derive(Debug, Args)]
+pub struct ReplayArguments {
+    /// Only this read model.
+    #[arg(long, value_name = "NAME")]
+    pub projection: Option<String>,
+    /// Print the state as it was at this log position or time (RFC 3339), and change nothing.
+    #[arg(long, value_name = "POSITION|TIME")]
+    pub until: Option<Until>,
+    /// Configuration and form of the output.
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+/// A point in the past.
+#[derive(Debug, Clone, Copy)]
+pub enum Until {
+    /// A position of the log.
+    Position(u64),
+    /// A time.
+    Time(Timestamp),
+}
+
+impl std::str::FromStr for Until {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(position) = text.parse() {
+            return Ok(Self::Position(position));
+        }
+        text.parse().map(Self::Time).map_err(|_| "expected a position or an RFC 3339 time")
+    }
+}
+
+/// Configuration, and the form of what is printed.
+#[derive(Debug, Clone, Args)]
+pub struct OutputArguments {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigArguments,
+}

@@ -1,0 +1,363 @@
+//! Configuration: a TOML file, every key overridable by the environment.
+//!
+//! An unknown key is an error that names it: a setting that is silently ignored is worse than one
+//! that is missing.
+
+mod values;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Deserialize;
+
+pub use values::{OneOrMany, Registration, Retention, Span, TlsSetting};
+
+/// The prefix of environment variables: `LUMORA_HTTP__LISTEN` sets `http.listen`.
+pub const ENVIRONMENT_PREFIX: &str = "LUMORA_";
+
+/// The configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file or a variable cannot be read, or names an unknown key.
+    #[error("configuration: {0}")]
+    Unreadable(String),
+    /// A value is out of its bounds.
+    #[error("configuration: {key}: {problem}")]
+    Invalid {
+        /// The key.
+        key: &'static str,
+        /// What is wrong with its value.
+        problem: String,
+    },
+}
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where everything is stored.
+    pub data_dir: PathBuf,
+    /// The key that seals private keys and content; `<data_dir>/master.key` when not set.
+    pub master_key_file: Option<PathBuf>,
+    /// `http.*`
+    pub http: Http,
+    /// `portal.*`
+    pub portal: Portal,
+    /// `dns.*`
+    pub dns: Dns,
+    /// `delivery.*`
+    pub delivery: Delivery,
+    /// `limits.*`
+    pub limits: Limits,
+    /// `retention.*`
+    pub retention: RetentionSettings,
+}
+
+/// The API, its document and its pages.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// How the server is reached from outside; `http://<listen>` when not set.
+    pub public_url: Option<String>,
+    /// Largest request body, in octets.
+    pub max_body_bytes: usize,
+}
+
+/// The portal.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Portal {
+    /// Who may register a tenant.
+    pub registration: Registration,
+}
+
+/// Name resolution.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dns {
+    /// The servers to ask; the system's when not set.
+    pub servers: Option<OneOrMany<SocketAddr>>,
+}
+
+/// Delivery to mail servers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Delivery {
+    /// The port dialled on every MX.
+    pub smtp_port: u16,
+    /// The name given in EHLO; the host's name when not set.
+    pub helo_name: Option<String>,
+    /// Source addresses.
+    pub bind_addresses: OneOrMany<IpAddr>,
+    /// Delays between attempts.
+    pub retry_schedule: Option<OneOrMany<Span>>,
+    /// When trying ends.
+    pub expire_after: Span,
+    /// Deliveries at once, to all destinations.
+    pub max_in_flight: usize,
+    /// Connections at once to one group of MX hosts.
+    pub per_destination: usize,
+    /// A relay to use instead of the receivers' MX hosts.
+    pub smarthost: Option<String>,
+    /// Whether TLS may be done without.
+    pub tls: TlsSetting,
+    /// Whether mail hosts may have loopback, private or link-local addresses.
+    pub allow_private_networks: bool,
+}
+
+/// Bounds.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// How long a message actor may idle in memory.
+    pub idle_message_actor: Span,
+}
+
+/// How long things are kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetentionSettings {
+    /// Content: addresses, subjects, bodies.
+    pub content: Retention,
+    /// Events. They hold no personal data.
+    pub events: Retention,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("./data"),
+            master_key_file: None,
+            http: Http::default(),
+            portal: Portal::default(),
+            dns: Dns::default(),
+            delivery: Delivery::default(),
+            limits: Limits::default(),
+            retention: RetentionSettings::default(),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            public_url: None,
+            max_body_bytes: 41_943_040,
+        }
+    }
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            smtp_port: 25,
+            helo_name: None,
+            bind_addresses: OneOrMany::default(),
+            retry_schedule: None,
+            expire_after: Span(Duration::from_hours(48)),
+            max_in_flight: 1_000,
+            per_destination: 10,
+            smarthost: None,
+            tls: TlsSetting::default(),
+            allow_private_networks: false,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { idle_message_actor: Span(Duration::from_mins(1)) }
+    }
+}
+
+impl Default for RetentionSettings {
+    fn default() -> Self {
+        Self { content: Retention::For(Duration::from_hours(30 * 24)), events: Retention::Forever }
+    }
+}
+
+impl Config {
+    /// Reads `file`, if one is named, and the environment over it.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::load_with(file, std::env::vars().collect())
+    }
+
+    fn load_with(
+        file: Option<&Path>,
+        variables: Vec<(String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let unreadable = |error: config::ConfigError| ConfigError::Unreadable(error.to_string());
+        let mut builder = config::Config::builder();
+        if let Some(file) = file {
+            let source = config::File::from(file).format(config::FileFormat::Toml).required(true);
+            builder = builder.add_source(source);
+        }
+        let environment = config::Environment::with_prefix("LUMORA")
+            .prefix_separator("_")
+            .separator("__")
+            .source(Some(variables.into_iter().collect()));
+        let config: Self = builder
+            .add_source(environment)
+            .build()
+            .map_err(unreadable)?
+            .try_deserialize()
+            .map_err(unreadable)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let bounded = |key, value: usize, low: usize, high: usize| {
+            if (low..=high).contains(&value) {
+                return Ok(());
+            }
+            Err(ConfigError::Invalid { key, problem: format!("must be {low} to {high}") })
+        };
+        bounded("http.max_body_bytes", self.http.max_body_bytes, 1_024, 1 << 30)?;
+        bounded("delivery.max_in_flight", self.delivery.max_in_flight, 1, 100_000)?;
+        bounded("delivery.per_destination", self.delivery.per_destination, 1, 10_000)?;
+        bounded("delivery.smtp_port", usize::from(self.delivery.smtp_port), 1, 65_535)?;
+        if self.retention.events != Retention::Forever {
+            let problem = "only `forever`: events hold no personal data and are never pruned";
+            let problem = problem.to_owned();
+            return Err(ConfigError::Invalid { key: "retention.events", problem });
+        }
+        self.retry_policy()?;
+        Ok(())
+    }
+
+    /// `<data_dir>/log`: the record.
+    pub fn log_dir(&self) -> PathBuf {
+        self.data_dir.join("log")
+    }
+
+    /// `<data_dir>/read`: what can be rebuilt.
+    pub fn read_dir(&self) -> PathBuf {
+        self.data_dir.join("read")
+    }
+
+    /// The master key's file.
+    pub fn master_key_file(&self) -> PathBuf {
+        self.master_key_file.clone().unwrap_or_else(|| self.data_dir.join("master.key"))
+    }
+
+    /// How the server is reached from outside, without a slash at the end.
+    pub fn public_url(&self) -> String {
+        match &self.http.public_url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("http://{}", self.http.listen),
+        }
+    }
+
+    /// The delays between attempts.
+    pub fn retry_policy(&self) -> Result<model::retry::RetryPolicy, ConfigError> {
+        let invalid = |error: model::retry::InvalidSchedule| ConfigError::Invalid {
+            key: "delivery.retry_schedule",
+            problem: error.to_string(),
+        };
+        let expire_after = self.delivery.expire_after.0;
+        match &self.delivery.retry_schedule {
+            Some(schedule) => {
+                let delays = schedule.0.iter().map(|span| span.0).collect();
+                model::retry::RetryPolicy::new(delays, expire_after).map_err(invalid)
+            }
+            None => model::retry::RetryPolicy::default().with_expiry(expire_after).map_err(invalid),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(toml: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+        std::fs::write(file.path(), toml).unwrap();
+        let variables =
+            variables.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Config::load_with(Some(file.path()), variables.collect())
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_documentation() {
+        let config = load("", &[]).unwrap();
+        assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.public_url(), "http://127.0.0.1:8080");
+        assert_eq!(config.http.max_body_bytes, 41_943_040);
+        assert_eq!(config.delivery.smtp_port, 25);
+        assert_eq!(config.delivery.expire_after.0.as_secs(), 48 * 3_600);
+        assert_eq!(config.master_key_file(), PathBuf::from("./data/master.key"));
+        assert!(!config.delivery.allow_private_networks);
+    }
+
+    #[test]
+    fn the_file_is_read_and_the_environment_has_the_last_word() {
+        let toml = r#"
+            data_dir = "/var/lib/lumora"
+            [http]
+            listen = "127.0.0.1:1"
+            [dns]
+            servers = ["127.0.0.1:5300", "[::1]:53"]
+            [delivery]
+            retry_schedule = ["1s", "5m"]
+            smtp_port = 2525
+        "#;
+        let variables = [
+            ("LUMORA_HTTP__LISTEN", "127.0.0.1:2"),
+            ("LUMORA_DELIVERY__SMTP_PORT", "26"),
+            ("LUMORA_DELIVERY__ALLOW_PRIVATE_NETWORKS", "true"),
+            ("LUMORA_DELIVERY__HELO_NAME", "mx.example.com"),
+            ("OTHER_HTTP__LISTEN", "nonsense"),
+        ];
+        let config = load(toml, &variables).unwrap();
+        assert_eq!(config.http.listen.port(), 2);
+        assert_eq!(config.delivery.smtp_port, 26);
+        assert!(config.delivery.allow_private_networks);
+        assert_eq!(config.dns.servers.unwrap().0.len(), 2);
+        assert_eq!(config.delivery.retry_schedule.unwrap().0[1].0.as_secs(), 300);
+        assert_eq!(config.log_dir(), PathBuf::from("/var/lib/lumora/log"));
+    }
+
+    #[test]
+    fn lists_can_come_from_the_environment() {
+        let variables = [
+            ("LUMORA_DNS__SERVERS", "127.0.0.1:5300,127.0.0.1:5301"),
+            ("LUMORA_DELIVERY__RETRY_SCHEDULE", "500ms, 2s"),
+        ];
+        let config = load("", &variables).unwrap();
+        assert_eq!(config.dns.servers.unwrap().0.len(), 2);
+        assert_eq!(config.delivery.retry_schedule.unwrap().0[0].0.as_millis(), 500);
+    }
+
+    #[test]
+    fn unknown_keys_are_named() {
+        let error = load("[http]\nlisten_on = \"127.0.0.1:1\"", &[]).unwrap_err().to_string();
+        assert!(error.contains("listen_on"), "{error}");
+        let error = load("", &[("LUMORA_HTTP__PORT", "1")]).unwrap_err().to_string();
+        assert!(error.contains("port"), "{error}");
+    }
+
+    #[test]
+    fn values_out_of_bounds_are_refused() {
+        for toml in [
+            "[delivery]\nexpire_after = \"forever\"",
+            "[delivery]\nexpire_after = \"5\"",
+            "[delivery]\nretry_schedule = []",
+            "[delivery]\nretry_schedule = [\"0s\"]",
+            "[delivery]\nper_destination = 0",
+            "[delivery]\ntls = \"maybe\"",
+            "[http]\nmax_body_bytes = 1",
+            "[retention]\ncontent = \"soon\"",
+            "[retention]\nevents = \"30d\"",
+            "[portal]\nregistration = \"perhaps\"",
+        ] {
+            assert!(load(toml, &[]).is_err(), "{toml}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! A whole node, wired together: log, read models, platform, HTTP server.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use actors::{Platform, PlatformOptions, PlatformParts};
+use eventlog::{EventLog, Log, LogOptions, MasterKey, Vault};
+use mail::{
+    dns::{DnsOptions, Resolver},
+    smtp::TlsMode,
+};
+use model::address::DomainName;
+use projections::ReadModels;
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
+
+use crate::{
+    Failure,
+    clock::SystemClock,
+    config::{Config, Retention, TlsSetting},
+    retention, telemetry,
+};
+
+/// The record, its keys and what is folded from it: all that the commands on a stopped server need.
+pub struct Core {
+    /// The log.
+    pub log: Arc<dyn EventLog>,
+    /// What seals.
+    pub vault: Vault,
+    /// The read models, following the log.
+    pub read: ReadModels,
+    /// The actors before the log.
+    pub platform: Platform,
+}
+
+impl Core {
+    /// Opens the data directory. `deliver`: whether waiting messages are sent.
+    pub async fn open(config: &Config, deliver: bool) -> Result<Self, Failure> {
+        let opened = {
+            let config = config.clone();
+            tokio::task::spawn_blocking(move || open_stores(&config))
+        };
+        let (log, vault, read) = opened.await.map_err(Failure::failed)??;
+        read.start();
+        let resolver = Resolver::new(&DnsOptions {
+            servers: config.dns.servers.as_ref().map(|servers| servers.0.clone()),
+            ..DnsOptions::default()
+        })
+        .map_err(Failure::failed)?;
+        let platform = Platform::start(PlatformParts {
+            log: Arc::clone(&log),
+            vault: vault.clone(),
+            read: read.clone(),
+            resolver,
+            clock: Arc::new(SystemClock),
+            options: platform_options(config, deliver)?,
+        })
+        .await
+        .map_err(Failure::failed)?;
+        Ok(Self { log, vault, read, platform })
+    }
+
+    /// Finishes what is under way, at most until `drain` is over, and closes everything.
+    pub async fn close(self, drain: Duration) -> Result<(), Failure> {
+        self.platform.stop(drain).await;
+        let read = self.read.clone();
+        // It writes to the disk.
+        tokio::task::spawn_blocking(move || read.stop()).await.map_err(Failure::failed)?;
+        self.log.close().await.map_err(Failure::failed)
+    }
+}
+
+fn open_stores(config: &Config) -> Result<(Arc<dyn EventLog>, Vault, ReadModels), Failure> {
+    let made = std::fs::create_dir_all(&config.data_dir);
+    made.map_err(|error| Failure::usage(format!("{}: {error}", config.data_dir.display())))?;
+    let key = MasterKey::load_or_create(&config.master_key_file()).map_err(Failure::usage)?;
+    let vault = Vault::new(&key);
+    let log = Log::open(&config.log_dir(), LogOptions::default()).map_err(Failure::failed)?;
+    let log: Arc<dyn EventLog> = Arc::new(log);
+    let read = ReadModels::open(&config.read_dir(), Arc::clone(&log), vault.clone());
+    Ok((log, vault, read.map_err(Failure::failed)?))
+}
+
+fn platform_options(config: &Config, deliver: bool) -> Result<PlatformOptions, Failure> {
+    let delivery = &config.delivery;
+    let smarthost = match &delivery.smarthost {
+        Some(url) => Some(url.parse().map_err(|error| {
+            Failure::usage(format!("configuration: delivery.smarthost: {error}"))
+        })?),
+        None => None,
+    };
+    let helo_name = match &delivery.helo_name {
+        Some(name) => DomainName::parse(name).map_err(|error| {
+            Failure::usage(format!("configuration: delivery.helo_name: {error}"))
+        })?,
+        None => host_name(),
+    };
+    Ok(PlatformOptions {
+        deliver,
+        smtp_port: delivery.smtp_port,
+        smarthost,
+        tls: match delivery.tls {
+            TlsSetting::Opportunistic => TlsMode::Opportunistic,
+            TlsSetting::Required => TlsMode::Required,
+        },
+        allow_private_networks: delivery.allow_private_networks,
+        bind_addresses: delivery.bind_addresses.0.clone(),
+        retry: config.retry_policy().map_err(Failure::usage)?,
+        max_in_flight: delivery.max_in_flight,
+        per_destination: delivery.per_destination,
+        idle_message_actor: config.limits.idle_message_actor.0,
+        ..PlatformOptions::new(helo_name)
+    })
+}
+
+/// The name of this host as the kernel has it. One without a dot is no domain (RFC 5321, section
+/// 4.1.1.1 wants a domain in EHLO), so it is put under the domain that means this host.
+fn host_name() -> DomainName {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let kernel = kernel.trim();
+    DomainName::parse(kernel)
+        .or_else(|_| DomainName::parse(&format!("{kernel}.localdomain")))
+        .unwrap_or_else(|_| DomainName::localhost())
+}
+
+/// A running server.
+pub struct Node {
+    core: Core,
+    address: SocketAddr,
+    stop_serving: oneshot::Sender<()>,
+    serving: JoinHandle<std::io::Result<()>>,
+    retention: Option<JoinHandle<()>>,
+    ended: watch::Receiver<bool>,
+}
+
+impl Node {
+    /// Starts a node as configured.
+    pub async fn start(config: &Config) -> Result<Self, Failure> {
+        // Before anything is opened: a port that is taken should cost nothing.
+        let listener = TcpListener::bind(config.http.listen).await.map_err(|error| {
+            Failure::failed(format!("http.listen: {}: {error}", config.http.listen))
+        })?;
+        let address = listener.local_addr().map_err(Failure::failed)?;
+        let metrics = telemetry::metrics();
+        let core = Core::open(config, true).await?;
+        let parts = api::ApiParts {
+            platform: core.platform.clone(),
+            read: core.read.clone(),
+            log: Arc::clone(&core.log),
+            vault: core.vault.clone(),
+            clock: Arc::new(SystemClock),
+            options: api::ApiOptions {
+                max_body_bytes: config.http.max_body_bytes,
+                ..api::ApiOptions::default()
+            },
+            metrics: Arc::new(move || metrics.render()),
+        };
+        let (stop_serving, stopped) = oneshot::channel::<()>();
+        let (ended_tx, ended) = watch::channel(false);
+        let serving = tokio::spawn(async move {
+            let shutdown = async move {
+                // A dropped sender is the same wish.
+                drop(stopped.await);
+            };
+            let served = api::serve(listener, parts, shutdown).await;
+            ended_tx.send_replace(true);
+            served
+        });
+        let retention = match config.retention.content {
+            Retention::Forever => None,
+            Retention::For(keep) => {
+                let (log, read) = (Arc::clone(&core.log), core.read.clone());
+                let sweep = retention::run(log, read, Arc::new(SystemClock), keep);
+                Some(tokio::spawn(sweep))
+            }
+        };
+        Ok(Self { core, address, stop_serving, serving, retention, ended })
+    }
+
+    /// Where the API listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The parts behind the API.
+    pub const fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// Comes back when the HTTP server has ended.
+    pub async fn ended(&self) {
+        let mut ended = self.ended.clone();
+        // A sender that is gone has ended too.
+        drop(ended.wait_for(|ended| *ended).await);
+    }
+
+    /// Takes no more requests, finishes what is under way, closes the log.
+    pub async fn stop(self, drain: Duration) -> Result<(), Failure> {
+        drop(self.stop_serving);
+        if let Some(retention) = self.retention {
+            retention.abort();
+        }
+        let served = tokio::time::timeout(drain, self.serving).await;
+        self.core.close(drain).await?;
+        match served {
+            Ok(Ok(served)) => served.map_err(Failure::failed),
+            Ok(Err(panicked)) => Err(Failure::failed(panicked)),
+            // Connections that would not end are cut; their requests were answered or never were.
+            Err(_) => Ok(()),
+        }
+    }
+}
