@@ -1,8 +1,10 @@
 //! The body of a send: read within bounds of size and time, then handed on as bytes.
 
+use std::{io, time::Duration};
+
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
-use poem::{Body, Request, RequestBody, Result, http::header};
+use futures_util::{StreamExt as _, stream::BoxStream};
+use poem::{Request, RequestBody, Result, http::header};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaMediaType, MetaRequest, Registry},
@@ -15,6 +17,9 @@ use crate::{
     problem::{Code, Problem},
     wire::send::SendEmail,
 };
+
+/// How long a refused body is read on.
+const DISCARD_WITHIN: Duration = Duration::from_secs(5);
 
 /// The bytes of a send body; the document has [`SendEmail`] for them.
 pub(crate) struct SendBody(pub Bytes);
@@ -41,16 +46,87 @@ impl<'a> ApiExtractor<'a> for SendBody {
         _options: ExtractParamOptions<()>,
     ) -> Result<Self> {
         let options = &Shared::of(request)?.options;
-        let known_length =
-            request.header(header::CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
-        if known_length.is_some_and(|length| length > options.max_body_bytes) {
-            return Err(Problem::new(Code::PayloadTooLarge).into());
+        let mut unread = Unread::of(request, body);
+        match unread.json(request, options).await {
+            Ok(bytes) => Ok(Self(bytes)),
+            Err(problem) => {
+                unread.discard(options).await;
+                Err(problem.into())
+            }
+        }
+    }
+}
+
+/// A body, or what is left of it.
+pub(crate) struct Unread {
+    chunks: Option<BoxStream<'static, io::Result<Bytes>>>,
+    /// The caller sends nothing before we ask for it (RFC 9110, section 10.1.1).
+    waits: bool,
+}
+
+impl Unread {
+    /// The body of a request, unless somebody took it.
+    pub(crate) fn of(request: &Request, body: &mut RequestBody) -> Self {
+        let expected = request.header(header::EXPECT);
+        Self {
+            chunks: body.take().ok().map(|body| body.into_bytes_stream().boxed()),
+            waits: expected.is_some_and(|words| words.eq_ignore_ascii_case("100-continue")),
+        }
+    }
+
+    /// All of it, when it is JSON within the bounds.
+    async fn json(&mut self, request: &Request, options: &ApiOptions) -> Result<Bytes, Problem> {
+        let length = request.header(header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.parse::<usize>().ok()).unwrap_or_default();
+        if length > options.max_body_bytes {
+            return Err(Problem::new(Code::PayloadTooLarge));
         }
         if !request.content_type().is_some_and(is_json) {
-            return Err(Problem::new(Code::UnsupportedMediaType).into());
+            return Err(Problem::new(Code::UnsupportedMediaType));
         }
-        let body = body.take().map_err(|error| Problem::internal("a body read twice", &error))?;
-        Ok(Self(read(body, known_length.unwrap_or_default(), options).await?))
+        self.read(length, options).await
+    }
+
+    /// All of it. What counts is what arrives, not what was announced.
+    async fn read(&mut self, announced: usize, options: &ApiOptions) -> Result<Bytes, Problem> {
+        let deadline = Instant::now() + options.body_deadline;
+        // Announced is not sent: memory grows with what arrives.
+        let mut bytes = BytesMut::with_capacity(announced.min(64 * 1024));
+        self.waits = false;
+        loop {
+            let Some(chunks) = &mut self.chunks else { return Ok(bytes.freeze()) };
+            let patience = deadline.min(Instant::now() + options.body_idle);
+            match timeout_at(patience, chunks.next()).await {
+                Err(_) => {
+                    self.chunks = None;
+                    return Err(Problem::new(Code::RequestTimeout));
+                }
+                Ok(None) => self.chunks = None,
+                Ok(Some(Err(_))) => {
+                    self.chunks = None;
+                    let words = "The body ended early or is not as HTTP wants it.";
+                    return Err(Problem::new(Code::BadRequest).saying(words));
+                }
+                Ok(Some(Ok(chunk))) => {
+                    if chunk.len() > options.max_body_bytes.saturating_sub(bytes.len()) {
+                        return Err(Problem::new(Code::PayloadTooLarge));
+                    }
+                    bytes.extend_from_slice(&chunk);
+                }
+            }
+        }
+    }
+
+    /// Reads on for a while and keeps nothing. A connection that is closed while its other end
+    /// still sends is reset, and the answer that says why is lost with it (RFC 9112, section 9.6).
+    pub(crate) async fn discard(self, options: &ApiOptions) {
+        let Some(mut chunks) = self.chunks.filter(|_| !self.waits) else { return };
+        let deadline = Instant::now() + DISCARD_WITHIN.min(options.body_deadline);
+        let mut left = options.max_body_bytes;
+        while let Ok(Some(Ok(chunk))) = timeout_at(deadline, chunks.next()).await {
+            let Some(rest) = left.checked_sub(chunk.len()) else { return };
+            left = rest;
+        }
     }
 }
 
@@ -66,35 +142,8 @@ fn is_json(content_type: &str) -> bool {
     })
 }
 
-/// All of a body. What counts is what arrives, not what was announced.
-async fn read(body: Body, announced: usize, options: &ApiOptions) -> Result<Bytes, Problem> {
-    let deadline = Instant::now() + options.body_deadline;
-    let mut stream = body.into_bytes_stream();
-    // Announced is not sent: memory grows with what arrives.
-    let mut bytes = BytesMut::with_capacity(announced.min(64 * 1024));
-    loop {
-        let patience = deadline.min(Instant::now() + options.body_idle);
-        match timeout_at(patience, stream.next()).await {
-            Err(_) => return Err(Problem::new(Code::RequestTimeout)),
-            Ok(None) => return Ok(bytes.freeze()),
-            Ok(Some(Err(_))) => {
-                let words = "The body ended early or is not as HTTP wants it.";
-                return Err(Problem::new(Code::BadRequest).saying(words));
-            }
-            Ok(Some(Ok(chunk))) => {
-                if chunk.len() > options.max_body_bytes.saturating_sub(bytes.len()) {
-                    return Err(Problem::new(Code::PayloadTooLarge));
-                }
-                bytes.extend_from_slice(&chunk);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures_util::stream;
 
     use super::*;
@@ -103,33 +152,49 @@ mod tests {
         ApiOptions { max_body_bytes: 10, ..ApiOptions::default() }
     }
 
-    fn chunks(chunks: &[&'static str]) -> Body {
+    fn unread(chunks: impl futures_util::Stream<Item = Bytes> + Send + 'static) -> Unread {
+        Unread { chunks: Some(chunks.map(Ok).boxed()), waits: false }
+    }
+
+    fn chunks(chunks: &[&'static str]) -> Unread {
         let chunks: Vec<_> =
-            chunks.iter().map(|chunk| Ok(Bytes::from_static(chunk.as_bytes()))).collect();
-        Body::from_bytes_stream::<_, Bytes, std::io::Error>(stream::iter(chunks))
+            chunks.iter().map(|text| Bytes::from_static(text.as_bytes())).collect();
+        unread(stream::iter(chunks))
     }
 
     #[tokio::test]
     async fn what_arrives_is_counted() {
-        assert_eq!(read(chunks(&["12345", "67890"]), 0, &options()).await.unwrap(), "1234567890");
-        let error = read(chunks(&["12345", "678901"]), 3, &options()).await.unwrap_err();
+        let bytes = chunks(&["12345", "67890"]).read(0, &options()).await;
+        assert_eq!(bytes.unwrap(), "1234567890");
+        let mut body = chunks(&["12345", "678901", "rest"]);
+        let error = body.read(3, &options()).await.unwrap_err();
         assert_eq!(error.code(), Code::PayloadTooLarge);
+        body.discard(&options()).await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn silence_and_trickle_end() {
-        let silent = Body::from_bytes_stream::<_, Bytes, std::io::Error>(stream::pending());
-        let error = read(silent, 5, &options()).await.unwrap_err();
+        let error = unread(stream::pending()).read(5, &options()).await.unwrap_err();
         assert_eq!(error.code(), Code::RequestTimeout);
-        let trickle = stream::repeat(()).then(|()| async {
-            tokio::time::sleep(Duration::from_secs(14)).await;
-            Ok(Bytes::new())
-        });
-        let trickle = Body::from_bytes_stream::<_, Bytes, std::io::Error>(Box::pin(trickle));
+        let trickle = || {
+            unread(stream::repeat(()).then(|()| async {
+                tokio::time::sleep(Duration::from_secs(4)).await;
+                Bytes::new()
+            }))
+        };
         let started = Instant::now();
-        let error = read(trickle, 5, &options()).await.unwrap_err();
+        let error = trickle().read(5, &options()).await.unwrap_err();
         assert_eq!(error.code(), Code::RequestTimeout);
         assert_eq!(started.elapsed(), options().body_deadline);
+        let started = Instant::now();
+        trickle().discard(&options()).await;
+        assert_eq!(started.elapsed(), DISCARD_WITHIN);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_asked_for_is_not_waited_for() {
+        let silent = Unread { waits: true, ..unread(stream::pending()) };
+        silent.discard(&options()).await;
     }
 
     #[test]

@@ -14,6 +14,7 @@ use poem_openapi::{
 };
 
 use crate::{
+    body::Unread,
     parts::Shared,
     problem::{Code, Problem},
 };
@@ -101,28 +102,36 @@ impl<'a, N: Needs> ApiExtractor<'a> for Allowed<N> {
 
     async fn from_request(
         request: &'a Request,
-        _body: &mut RequestBody,
+        body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> Result<Self> {
         let shared = Shared::of(request)?;
-        let key = secret(request)
-            .and_then(|secret| shared.platform.authenticate(secret, shared.clock.now()))
-            .ok_or_else(|| Problem::new(Code::Unauthorized))?;
-        let decision = shared.platform.rate(&key);
-        let (allowed, retry_after_s) = (decision.allowed, decision.retry_after_s.into());
-        if let Some(Rate(slot)) = request.data::<Rate>() {
-            // Filled once: an operation has one caller.
-            slot.get_or_init(|| decision);
+        match admit(request, shared, N::SCOPE) {
+            Ok(caller) => Ok(Self { caller, needs: PhantomData }),
+            Err(problem) => {
+                Unread::of(request, body).discard(&shared.options).await;
+                Err(problem.into())
+            }
         }
-        if !allowed {
-            return Err(Problem::new(Code::RateLimited).retry_after_s(retry_after_s).into());
-        }
-        if !key.scopes.contains(&N::SCOPE) {
-            return Err(Problem::new(Code::InsufficientScope).into());
-        }
-        let caller = Caller { tenant: key.tenant, app: key.app, key: key.id };
-        Ok(Self { caller, needs: PhantomData })
     }
+}
+
+fn admit(request: &Request, shared: &Shared, scope: Scope) -> Result<Caller, Problem> {
+    let key = secret(request)
+        .and_then(|secret| shared.platform.authenticate(secret, shared.clock.now()))
+        .ok_or_else(|| Problem::new(Code::Unauthorized))?;
+    let decision = shared.platform.rate(&key);
+    if let Some(Rate(slot)) = request.data::<Rate>() {
+        // Filled once: an operation has one caller.
+        slot.get_or_init(|| decision);
+    }
+    if !decision.allowed {
+        return Err(Problem::new(Code::RateLimited).retry_after_s(decision.retry_after_s.into()));
+    }
+    if !key.scopes.contains(&scope) {
+        return Err(Problem::new(Code::InsufficientScope));
+    }
+    Ok(Caller { tenant: key.tenant, app: key.app, key: key.id })
 }
 
 /// The secret that came with a request: from `x-api-key`, else from `Authorization`. One that is

@@ -372,9 +372,11 @@ fn send_problem(error: SendError) -> Problem {
         },
         SendError::Overloaded { retry_after } => overloaded(retry_after),
         SendError::Unavailable => unavailable(),
-        error @ (SendError::Unknown | SendError::Internal) => {
-            Problem::internal("a send failed", &error)
-        }
+        SendError::Unknown => Problem::internal("a send has no certain end", &error).saying(
+            "It is not known whether the message was taken over. With an Idempotency-Key the same \
+             request can be repeated without sending twice.",
+        ),
+        SendError::Internal => Problem::internal("a send failed", &error),
     }
 }
 

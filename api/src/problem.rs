@@ -313,10 +313,4 @@ impl Findings {
             )),
         }
     }
-
-    /// The fields and words, for tests.
-    #[cfg(test)]
-    pub(crate) fn fields(&self) -> Vec<&str> {
-        self.details.iter().map(|detail| detail.field.as_str()).collect()
-    }
 }

@@ -1,1 +1,132 @@
+use std::{collections::BTreeSet, path::Path};
 
+use serde_json::Value;
+
+use super::*;
+use crate::problem::Code;
+
+fn operations(document: &Value) -> Vec<&Value> {
+    let paths = document["paths"].as_object().unwrap().values();
+    paths.flat_map(|path| path.as_object().unwrap().values()).collect()
+}
+
+/// Set `UPDATE_OPENAPI` to write it.
+#[test]
+fn the_committed_document_is_this_one() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../openapi/openapi.json");
+    if std::env::var_os("UPDATE_OPENAPI").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text()).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        committed == text(),
+        "openapi/openapi.json is old: run `UPDATE_OPENAPI=1 cargo test -p api committed_document`"
+    );
+}
+
+#[test]
+fn every_operation_is_in_the_table_and_described() {
+    let document = document();
+    let operations = operations(&document);
+    let ids: BTreeSet<&str> =
+        operations.iter().map(|operation| operation["operationId"].as_str().unwrap()).collect();
+    assert_eq!(ids, OPERATIONS.iter().map(|known| known.id).collect());
+    for operation in operations {
+        let id = &operation["operationId"];
+        assert!(operation["summary"].as_str().is_some_and(|words| !words.is_empty()), "{id}");
+        assert!(operation["tags"].as_array().is_some_and(|tags| tags.len() == 1), "{id}");
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let name = &parameter["name"];
+            let described = parameter["description"].as_str().is_some_and(|w| !w.is_empty());
+            assert!(described, "{id} {name}");
+            let schema = &parameter["schema"];
+            assert!(
+                schema.get("example").is_some() || schema.get("$ref").is_some(),
+                "{id} {name} has no example"
+            );
+        }
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let described = response["description"].as_str().is_some_and(|w| !w.is_empty());
+            assert!(described, "{id} {status}");
+            let headers = response["headers"].as_object().unwrap();
+            assert!(headers.contains_key("x-request-id"), "{id} {status}");
+            if status.starts_with('4') || status.starts_with('5') {
+                let examples = &response["content"]["application/json"]["examples"];
+                assert!(examples.as_object().is_some_and(|all| !all.is_empty()), "{id} {status}");
+            }
+        }
+    }
+}
+
+#[test]
+fn tags_are_in_reading_order() {
+    let document = document();
+    let tags = document["tags"].as_array().unwrap().iter();
+    assert_eq!(tags.map(|tag| tag["name"].as_str().unwrap()).collect::<Vec<_>>(), TOPICS);
+}
+
+#[test]
+fn every_field_is_described_and_has_an_example() {
+    let document = document();
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        assert!(schema["description"].is_string(), "{name}");
+        for (field, property) in schema["properties"].as_object().into_iter().flatten() {
+            let referenced = property.get("$ref").is_some() || property.get("allOf").is_some();
+            let listed = property["items"].get("$ref").is_some();
+            assert!(property["description"].is_string() || referenced, "{name}.{field}");
+            assert!(
+                property.get("example").is_some() || referenced || listed,
+                "{name}.{field} has no example"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_send_body_refuses_what_it_does_not_know() {
+    let document = document();
+    let schemas = &document["components"]["schemas"];
+    for name in CLOSED {
+        assert_eq!(schemas[name]["additionalProperties"], Value::Bool(false), "{name}");
+    }
+    let send = &schemas["SendEmail"];
+    assert_eq!(send["required"], json!(["to", "subject"]));
+    assert_eq!(send["properties"]["cc"]["nullable"], Value::Bool(true));
+    assert_eq!(send["properties"]["to"].get("nullable"), None);
+}
+
+#[test]
+fn both_ways_to_give_a_key_are_offered() {
+    let document = document();
+    for operation in operations(&document) {
+        let known = OPERATIONS.iter().find(|known| operation["operationId"] == known.id).unwrap();
+        let expected = known.scope.map(|_| json!([{ "apiKey": [] }, { "bearer": [] }]));
+        assert_eq!(operation.get("security"), expected.as_ref(), "{}", known.id);
+    }
+    let schemes = &document["components"]["securitySchemes"];
+    assert_eq!(schemes["apiKey"]["name"], "x-api-key");
+    assert_eq!(schemes["bearer"]["scheme"], "bearer");
+}
+
+#[test]
+fn the_example_of_a_send_is_one_that_is_taken() {
+    let document = document();
+    let example = &document["components"]["schemas"]["SendEmail"]["example"];
+    let bytes = serde_json::to_vec(example).unwrap();
+    let sent = crate::send::read(&bytes, model::Timestamp::from_millis(0));
+    assert!(sent.is_ok(), "{:?}", sent.err());
+}
+
+#[test]
+fn content_types_name_no_charset() {
+    assert!(!text().contains("charset="));
+    let send = &document()["paths"]["/v1/email/send"]["post"];
+    assert!(send["requestBody"]["content"].get("application/json").is_some());
+    assert_eq!(send["responses"]["202"]["headers"].as_object().unwrap().len(), 4);
+    assert!(
+        send["responses"]["409"]["content"]["application/json"]["examples"]
+            .get(Code::IdempotencyConflict.as_str())
+            .is_some()
+    );
+}

@@ -68,8 +68,8 @@ fn one(value: Json<'_>, path: &str, findings: &mut Findings) -> Option<Attachmen
     })
 }
 
-/// The type in lower case, without parameters (RFC 6838, section 4.2). They are dropped: a charset
-/// or a boundary that the caller names could contradict what is sent.
+/// The text, when it is a media type (RFC 6838, section 4.2), with parameters or without. Types
+/// that are messages in themselves would be read as parts of this one.
 fn media_type(text: &str) -> Option<String> {
     let essence = text.split(';').next()?.trim_matches(' ').to_ascii_lowercase();
     let (kind, subtype) = essence.split_once('/')?;
@@ -77,9 +77,10 @@ fn media_type(text: &str) -> Option<String> {
         !part.is_empty()
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
     };
-    let plain = text.len() <= MAX_CONTENT_TYPE_OCTETS && !has_control(text);
+    let printable = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    let plain = text.len() <= MAX_CONTENT_TYPE_OCTETS && printable;
     let allowed = !matches!(kind, "multipart" | "message");
-    (plain && token(kind) && token(subtype) && allowed).then_some(essence)
+    (plain && token(kind) && token(subtype) && allowed).then(|| text.trim_matches(' ').to_owned())
 }
 
 fn is_content_id(id: &str) -> bool {

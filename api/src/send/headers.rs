@@ -4,8 +4,8 @@ use crate::{fields::Fields, problem::Findings};
 
 /// Most extra header fields.
 const MAX_HEADERS: usize = 50;
-/// Longest name, in octets.
-const MAX_NAME_OCTETS: usize = 76;
+/// Longest name, in octets: on a line of its own it must leave room for a value.
+const MAX_NAME_OCTETS: usize = 70;
 /// Longest value, in octets: it is folded when sent, and a receiver must still take it.
 const MAX_VALUE_OCTETS: usize = 2_000;
 
@@ -50,7 +50,7 @@ fn wrong_with(name: &str, value: &str) -> Option<&'static str> {
     // program trips over.
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     if name.is_empty() || name.len() > MAX_NAME_OCTETS || !name.bytes().all(plain) {
-        return Some("must have a name of 1 to 76 letters, digits, - and _");
+        return Some("must have a name of 1 to 70 letters, digits, - and _");
     }
     let lower = name.to_ascii_lowercase();
     if OWNED.contains(&lower.as_str())
