@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Carries a command line out.
-pub fn run(arguments: Arguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Dev(arguments) => in_runtime(dev::run(arguments)),
         Command::Serve { config } => in_runtime(serve::run(load(&config)?)),
@@ -72,7 +72,7 @@ fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
 }
 
 /// Writes one line to standard error.
-pub fn print_error(line: &str) {
+pub(crate) fn print_error(line: &str) {
     // There is nowhere left to report that standard error is gone.
     drop(writeln!(io::stderr().lock(), "{line}"));
 }

@@ -99,9 +99,8 @@ impl Answering {
                 RData::CNAME(target) if wanted != RecordType::CNAME => Some(target.0.clone()),
                 _ => None,
             });
-            records.extend(
-                found.drain(..).map(|data| Record::from_rdata(owner.clone(), TTL_S, data)),
-            );
+            records
+                .extend(found.drain(..).map(|data| Record::from_rdata(owner.clone(), TTL_S, data)));
             let Some(target) = alias else { break };
             found = zone.find(&LowerName::from(&target), wanted).unwrap_or_default();
             owner = target;
@@ -216,10 +215,13 @@ impl DnsServer {
 
     /// Adds an address.
     pub fn add_address(&self, owner: &str, address: IpAddr) -> Result<(), NotAName> {
-        self.add(owner, match address {
-            IpAddr::V4(address) => RData::A(A(address)),
-            IpAddr::V6(address) => RData::AAAA(AAAA(address)),
-        })
+        self.add(
+            owner,
+            match address {
+                IpAddr::V4(address) => RData::A(A(address)),
+                IpAddr::V6(address) => RData::AAAA(AAAA(address)),
+            },
+        )
     }
 
     /// Adds an alias.
