@@ -3,7 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::Path,
     time::Duration,
 };
@@ -44,6 +44,18 @@ pub(crate) fn patiently<T>(mut attempt: impl FnMut() -> T, is_locked: impl Fn(&T
         result = attempt();
     }
     result
+}
+
+/// Writes zeros from one place of a file to another.
+pub(crate) fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
+    static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+    let mut at = from;
+    while at < to {
+        let len = usize::try_from(to - at).unwrap_or(usize::MAX).min(ZEROS.len());
+        file.write_all_at(ZEROS.get(..len).unwrap_or_default(), at)?;
+        at += len as u64;
+    }
+    Ok(())
 }
 
 /// Bytes that are free to us on the file system of `path`.

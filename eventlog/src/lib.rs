@@ -50,6 +50,7 @@
 //!   of the space, and every read proves its block.
 //! - **Zeros ahead in the journal.** A sync into zeros already on the disk has no new length to
 //!   record: 1.3 to 1.9 times as many syncs a second.
+//!   Content segments likewise.
 //! - **Torn or damaged?** One frame is written at a time, into zeros. A last frame with a sector
 //!   still missing was torn by a crash and never acknowledged: cut off. One that is all there and
 //!   wrong, or has good frames behind it, was good once: an error.

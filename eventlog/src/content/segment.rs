@@ -18,6 +18,8 @@ use super::{ContentLocation, Hour, MAX_SEALED_BYTES, Sealed};
 use crate::{error::ContentError, files};
 
 const MAGIC: [u8; 8] = *b"lumorac1";
+/// Zeros are written ahead in pieces of this size.
+const AHEAD: u64 = 512 * 1024;
 const EXTENSION: &str = "content";
 
 /// The segments of a directory, to read from and to forget in.
@@ -41,7 +43,10 @@ pub(crate) struct ContentWriter {
 struct OpenSegment {
     hour: Hour,
     file: File,
+    /// Where the next record goes.
     end: u64,
+    /// How far zeros are written.
+    zeroed: u64,
 }
 
 /// A write that failed.
@@ -102,6 +107,7 @@ impl ContentWriter {
                 let segment = self.segment(*hour)?;
                 written.entry(*hour).or_insert(segment.end);
                 for sealed in *records {
+                    segment.zero_ahead(u64::from(sealed.len()))?;
                     segment.file.write_all_at(sealed.as_bytes(), segment.end)?;
                     locations.push(ContentLocation {
                         segment: *hour,
@@ -125,13 +131,20 @@ impl ContentWriter {
     /// The segment of an hour; one of another hour is synced and left.
     fn segment(&mut self, hour: Hour) -> io::Result<&mut OpenSegment> {
         if let Some(open) = self.open.take_if(|open| open.hour != hour) {
-            open.file.sync_data()?;
+            open.finish()?;
         }
         let segment = match self.open.take() {
             Some(segment) => segment,
             None => OpenSegment::open(&self.dir, hour)?,
         };
         Ok(self.open.insert(segment))
+    }
+
+    /// Cuts off the zeros that were written ahead; nothing more will be written.
+    pub(crate) fn finish(self) {
+        if let Some(Err(error)) = self.open.map(|open| open.finish()) {
+            tracing::warn!(%error, "could not cut the zeros off a content segment");
+        }
     }
 
     fn cut(&self, hour: Hour, end: u64) -> io::Result<()> {
@@ -152,7 +165,33 @@ impl OpenSegment {
             file.sync_all()?;
             files::sync_directory(dir)?;
         }
-        Ok(Self { hour, file, end })
+        // What lies there, be it zeros that were written ahead before a crash, stays as it is: the
+        // place of an erased record must never be given out again.
+        Ok(Self { hour, file, end, zeroed: end })
+    }
+
+    /// Writes zeros ahead of a record that does not fit into those there are: a sync into zeros
+    /// that are on the disk has no new length to record.
+    fn zero_ahead(&mut self, len: u64) -> io::Result<()> {
+        let after = self.end + len;
+        if after <= self.zeroed {
+            return Ok(());
+        }
+        // A large record has enough of its own to write.
+        let goal = after.next_multiple_of(AHEAD);
+        if len < AHEAD / 4 && files::write_zeros(&self.file, self.zeroed, goal).is_ok() {
+            self.zeroed = goal;
+            return Ok(());
+        }
+        // On a disk that is nearly full, what the record itself needs may still fit.
+        self.file.set_len(self.zeroed)?;
+        self.zeroed = after;
+        Ok(())
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        self.file.set_len(self.end)?;
+        self.file.sync_all()
     }
 }
 
@@ -300,7 +339,9 @@ mod tests {
 
     fn write(dir: &Path, hour: u32, records: &[Sealed]) -> Vec<ContentLocation> {
         let mut writer = ContentWriter::new(dir);
-        writer.write(&[(Hour::new(hour), records)]).unwrap().concat()
+        let locations = writer.write(&[(Hour::new(hour), records)]).unwrap().concat();
+        writer.finish();
+        locations
     }
 
     #[test]
@@ -362,6 +403,25 @@ mod tests {
         assert!(segments.read(&new[0]).is_ok());
         std::fs::remove_file(segment_path(dir.path(), Hour::new(7))).unwrap();
         assert!(matches!(segments.read(&new[0]), Err(ContentError::Damaged { hour: 7, .. })));
+    }
+
+    #[test]
+    fn a_crash_leaves_zeros_ahead_and_no_place_is_given_out_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = ContentWriter::new(dir.path());
+        let records = [sealed(1, 300), sealed(2, 300), sealed(3, 700_000), sealed(4, 300)];
+        let first = writer.write(&[(Hour::new(5), &records)]).unwrap().concat();
+        let path = segment_path(dir.path(), Hour::new(5));
+        assert_eq!(std::fs::metadata(&path).unwrap().len() % AHEAD, 0);
+        let segments = ContentSegments::open(dir.path(), Hour::new(5)).unwrap();
+        segments.erase(&first[3]).unwrap();
+        // Not finished: as after a crash.
+        drop(writer);
+        let second = write(dir.path(), 5, &records);
+        assert!(matches!(segments.read(&first[3]), Err(ContentError::Forgotten)));
+        for (location, record) in first[..3].iter().chain(&second).zip([0, 1, 2, 0, 1, 2, 3]) {
+            assert_eq!(segments.read(location).unwrap(), records[record]);
+        }
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl JournalWriter {
         // On a disk that is nearly full, what the frame itself needs will do.
         let mut last = io::Error::from(io::ErrorKind::StorageFull);
         for goal in [goal, after] {
-            match write_zeros(&self.file, self.zeroed, goal) {
+            match files::write_zeros(&self.file, self.zeroed, goal) {
                 Ok(()) => {
                     self.zeroed = goal;
                     return Ok(());
@@ -147,7 +147,7 @@ fn new_segment(dir: &Path, before: ChainEnd) -> Result<File, WriteFailure> {
             .open(&half_made)?;
         let header = segment_header(before);
         file.write_all_at(&header, 0)?;
-        write_zeros(&file, header.len() as u64, AHEAD)?;
+        files::write_zeros(&file, header.len() as u64, AHEAD)?;
         file.sync_all()?;
         Ok(file)
     };
@@ -155,15 +155,4 @@ fn new_segment(dir: &Path, before: ChainEnd) -> Result<File, WriteFailure> {
     std::fs::rename(&half_made, &path).map_err(undone)?;
     files::sync_directory(dir).map_err(|error| WriteFailure { error, undone: false })?;
     Ok(file)
-}
-
-fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
-    static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
-    let mut at = from;
-    while at < to {
-        let len = usize::try_from(to - at).unwrap_or(usize::MAX).min(ZEROS.len());
-        file.write_all_at(ZEROS.get(..len).unwrap_or_default(), at)?;
-        at += len as u64;
-    }
-    Ok(())
 }

@@ -82,6 +82,7 @@ impl Committer {
         }
         if self.shared.trouble().is_none() {
             self.journal.finish();
+            self.content.finish();
         }
     }
 
