@@ -1,0 +1,31 @@
+//! The whole platform against a real DNS server and real SMTP receivers on loopback, one scenario a
+//! file.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "tests fail loudly"
+)]
+
+mod canary;
+mod cancel;
+mod commands;
+mod dead_first_mx;
+mod deferred;
+mod delivered;
+mod dev;
+mod idempotency;
+mod killed;
+mod no_such_domain;
+mod null_mx;
+mod read_models_deleted;
+mod refused_recipient;
+mod restart;
+mod servfail;
+mod support;
+mod thousand_messages;
+mod tls;
+mod wrong_requests;
