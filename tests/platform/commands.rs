@@ -66,7 +66,7 @@ async fn the_record_is_verified_exported_counted_and_replayed() {
 
     let (status, output, errors) = ended(&run(&["replay"], &config));
     assert_eq!(status, 0, "{errors}");
-    assert_eq!(output.trim(), format!("rebuilt all read models from {head} events"));
+    assert_eq!(output.trim(), format!("rebuilt all read models up to position {head}"));
     let now = run_json(&["replay", "--until", &head.to_string()], &config);
     let before = events.iter().position(|e| e["event"]["type"] == "message.accepted").unwrap();
     let past = run_json(&["replay", "--until", &before.to_string()], &config);

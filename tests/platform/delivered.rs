@@ -205,7 +205,7 @@ async fn html_files_and_international_texts_arrive() {
     assert!(!whole.contains("archive@other.test"), "a bcc recipient stands in the message");
     assert!(letter.field("subject").starts_with("=?utf-8?"), "{}", letter.field("subject"));
     assert!(letter.field("x-campaign").starts_with("=?utf-8?"));
-    assert_eq!(letter.field("reply-to"), "help@sender.test");
+    assert_eq!(letter.field("reply-to"), "<help@sender.test>");
     assert!(letter.field("to").contains("\"Doe, Jane\" <jane@reader.test>"));
     assert!(letter.field("content-type").starts_with("multipart/mixed"));
     for part in ["multipart/alternative", "multipart/related", "application/pdf", "image/png"] {

@@ -12,9 +12,8 @@ use mail::sink::{
     AcceptAll, Action, Asked, MessageAction, Policy, Received, Sink, SinkOptions, SinkReply,
 };
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
 
-use super::{DEADLINE, letter::Letter};
+use super::letter::Letter;
 
 /// A receiver.
 pub(crate) struct Inbox {
@@ -26,7 +25,6 @@ pub(crate) struct Inbox {
 struct Desk {
     policy: RwLock<Arc<dyn Policy>>,
     taken: Mutex<Vec<Received>>,
-    count: watch::Sender<usize>,
     connections: AtomicUsize,
 }
 
@@ -36,7 +34,6 @@ impl Inbox {
         let desk = Arc::new(Desk {
             policy: RwLock::new(Arc::new(AcceptAll)),
             taken: Mutex::default(),
-            count: watch::Sender::new(0),
             connections: AtomicUsize::new(0),
         });
         let policy: Arc<dyn Policy> = Arc::clone(&desk) as _;
@@ -75,13 +72,6 @@ impl Inbox {
         let letter = Letter::read(&received.data);
         (received, letter)
     }
-
-    /// Waits until it has taken `count` messages.
-    pub(crate) async fn has_taken(&self, count: usize) {
-        let mut counted = self.desk.count.subscribe();
-        let waited = tokio::time::timeout(DEADLINE, counted.wait_for(|now| *now >= count)).await;
-        assert!(waited.is_ok(), "{count} messages were to be received");
-    }
 }
 
 impl Policy for Desk {
@@ -106,9 +96,7 @@ impl Policy for Desk {
             MessageAction::Disconnect | MessageAction::Stall => false,
         };
         if takes {
-            let mut taken = self.taken.lock();
-            taken.push(message.clone());
-            self.count.send_replace(taken.len());
+            self.taken.lock().push(message.clone());
         }
         action
     }
@@ -120,15 +108,6 @@ pub(crate) struct ByRecipient<F>(pub(crate) F);
 impl<F: Fn(&str) -> Action + Send + Sync + 'static> Policy for ByRecipient<F> {
     fn recipient(&self, asked: Asked<'_>) -> Action {
         (self.0)(asked.recipient)
-    }
-}
-
-/// Decides by the message.
-pub(crate) struct ByMessage<F>(pub(crate) F);
-
-impl<F: Fn(&Received) -> MessageAction + Send + Sync + 'static> Policy for ByMessage<F> {
-    fn message(&self, message: &Received) -> MessageAction {
-        (self.0)(message)
     }
 }
 
