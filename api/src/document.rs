@@ -30,7 +30,6 @@ const CLOSED: [&str; 3] = ["SendEmail", "Sender", "Attachment"];
 /// The whole document, OpenAPI 3.0. The same on every machine and at every time.
 pub fn document() -> Value {
     let service = OpenApiService::new(Operations, "Lumora", env!("CARGO_PKG_VERSION"))
-        .summary("Transactional email")
         .description(ABOUT)
         .license(LicenseObject::new("Apache-2.0"))
         .server("/");
@@ -38,6 +37,7 @@ pub fn document() -> Value {
     let mut document: Value = serde_json::from_str(&service.spec()).unwrap_or_default();
     order_tags(&mut document);
     plain_content_types(&mut document);
+    unfold_lines(&mut document);
     if let Some(schemas) = object(&mut document, &["components", "schemas"]) {
         complete_schemas(schemas);
     }
@@ -90,11 +90,32 @@ fn plain_content_types(value: &mut Value) {
     }
 }
 
+/// Swagger UI shows a line break where the source code has one: descriptions are unfolded, and only
+/// the breaks between paragraphs stay.
+fn unfold_lines(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(Value::String(words)) = fields.get_mut("description") {
+                let paragraphs: Vec<String> = words
+                    .split("\n\n")
+                    .map(|paragraph| paragraph.trim().replace('\n', " "))
+                    .collect();
+                *words = paragraphs.join("\n\n");
+            }
+            fields.values_mut().for_each(unfold_lines);
+        }
+        Value::Array(values) => values.iter_mut().for_each(unfold_lines),
+        _ => {}
+    }
+}
+
 fn complete_schemas(schemas: &mut Map<String, Value>) {
     let mut registry = Registry::new();
     ErrorBody::register(&mut registry);
     for (name, schema) in &registry.schemas {
-        schemas.insert(name.clone(), serde_json::to_value(schema).unwrap_or_default());
+        let mut schema = serde_json::to_value(schema).unwrap_or_default();
+        unfold_lines(&mut schema);
+        schemas.insert(name.clone(), schema);
     }
     if let Some(Value::Object(error)) = schemas.get_mut("Error") {
         error.insert("example".into(), errors::example(crate::problem::Code::ValidationFailed));

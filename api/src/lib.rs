@@ -36,8 +36,10 @@ mod send;
 mod serve;
 mod wire;
 
-use poem::{Endpoint, Response, Route};
-use poem_openapi::OpenApiService;
+use std::collections::HashMap;
+
+use poem::{Endpoint, Response, Route, RouteMethod};
+use poem_openapi::OpenApi as _;
 
 pub use self::{
     document::document,
@@ -47,7 +49,14 @@ pub use self::{
 
 /// The whole API as one endpoint.
 pub fn app(parts: ApiParts) -> impl Endpoint<Output = Response> {
-    let operations = OpenApiService::new(operations::Operations, "", "");
-    let routes = docs::routes(Route::new().nest("/", operations));
-    edge::Edge::new(routes, parts::Shared::new(parts))
+    let mut operations = HashMap::new();
+    operations::Operations.add_routes(&mut operations);
+    let routes = operations.into_iter().fold(Route::new(), |route, (path, methods)| {
+        let methods =
+            methods.into_iter().fold(RouteMethod::new(), |methods, (method, operation)| {
+                methods.method(method, operation)
+            });
+        route.at(path, methods)
+    });
+    edge::Edge::new(docs::routes(routes), parts::Shared::new(parts))
 }

@@ -31,6 +31,7 @@ use crate::{
 
 /// What `from` is when it is not given: so long before `to`.
 const DEFAULT_SPAN: Duration = Duration::from_hours(30 * 24);
+const HOUR_MS: u64 = 3_600_000;
 
 /// All operations.
 pub(crate) struct Operations;
@@ -222,7 +223,7 @@ impl Operations {
         allowed: Allowed<Reading>,
         /// Where the time begins; 30 days before `to` if absent.
         from: Query<Timestamp>,
-        /// Where the time ends; now if absent.
+        /// Where the time ends; the end of this hour if absent.
         to: Query<Timestamp>,
         /// The width of a bucket in `series`; `day` if absent.
         interval: Query<IntervalName>,
@@ -233,7 +234,9 @@ impl Operations {
     ) -> Result<Json<StatsAnswer>, Problem> {
         let app = allowed.caller.app;
         let mut findings = Findings::default();
-        let to = to.take(&mut findings).unwrap_or_else(|| shared.clock.now());
+        // The hour that has begun counts.
+        let now = || shared.clock.now().floor_to(HOUR_MS).plus(Duration::from_hours(1));
+        let to = to.take(&mut findings).unwrap_or_else(now);
         let from = from.take(&mut findings).unwrap_or_else(|| to.minus(DEFAULT_SPAN));
         let interval = interval.take(&mut findings).unwrap_or(IntervalName::Day);
         let group_by = group_by.take(&mut findings).unwrap_or(GroupName::None);

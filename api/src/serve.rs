@@ -43,16 +43,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let options = parts.options.clone();
-    run(listener, crate::app(parts), &options, shutdown).await
-}
-
-/// [`serve`] with any endpoint.
-pub(crate) async fn run<E: Endpoint<Output = Response> + 'static>(
-    listener: TcpListener,
-    app: E,
-    options: &ApiOptions,
-    shutdown: impl Future<Output = ()> + Send,
-) -> io::Result<()> {
+    let app = crate::app(parts);
     let local = listener.local_addr()?;
     let room = Arc::new(Semaphore::new(options.max_connections.max(1)));
     let (stop, stopped) = watch::channel(false);
@@ -147,6 +138,3 @@ async fn told(stopped: &mut watch::Receiver<bool>) {
     // The sender lives as long as the server: its end is a stop, too.
     drop(stopped.wait_for(|stopped| *stopped).await);
 }
-
-#[cfg(test)]
-mod tests;

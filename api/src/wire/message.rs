@@ -150,12 +150,12 @@ pub(crate) struct EventWire {
     pub occurred_at: Time,
     /// The recipient that it is about; absent when it is about all, `null` once the content was
     /// forgotten.
-    #[oai(nullable, skip_serializing_if_is_none)]
+    #[oai(nullable)]
     pub recipient: MaybeUndefined<String>,
     /// The place of that recipient in `recipients`, from 0.
     #[oai(skip_serializing_if_is_none)]
     pub recipient_index: Option<u8>,
-    /// The how many-th attempt at that recipient, from 1.
+    /// Which attempt at that recipient it was, from 1.
     #[oai(skip_serializing_if_is_none)]
     pub attempt: Option<u16>,
     /// The next attempt, with `deferred`; or the time that you named, with `scheduled`.

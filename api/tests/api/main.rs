@@ -1,0 +1,19 @@
+//! The API as callers see it, on a real platform: a log in memory, read models on disk, DNS and
+//! mail servers on loopback.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "tests fail loudly"
+)]
+
+mod access;
+mod bad_requests;
+mod described;
+mod edges;
+mod reading;
+mod sending;
+mod serving;
+mod world;
