@@ -25,6 +25,9 @@
 //!   what was accepted equals what ended plus what is in flight.
 //! - **Tables are flushed every 50 000 events**, not every round: an older table only costs folding
 //!   some events again.
+//! - **What it costs** (`examples/fold_rate`, one recipient a message, a tenth deferred): about
+//!   40 µs of CPU and 1.7 KB of disk an event, nearly all of both inside sled. So a rebuild folds
+//!   some 25 000 events a second on a core of its own.
 
 mod alarms;
 mod codec;

@@ -161,6 +161,12 @@ fn no_attempt_is_put_off_beyond_the_expiry() {
 }
 
 #[test]
+fn a_message_is_looked_at_when_it_expires_whatever_an_event_says() {
+    let given = Given::accepted(1).and(NOW, &deferral(0, 1, &deferred(), 60 * 24 * 30));
+    assert_eq!(given.state.next_alarm(), Some(NOW.plus(EXPIRE_AFTER)));
+}
+
+#[test]
 fn a_report_twice_counts_once_and_the_first_one_counts() {
     Given::accepted(2).when(NOW, &tried([(1, bounced()), (1, delivered()), (1, deferred())])).then(
         &[Bounced { attempt: attempt(1, 1, &bounced()), class: BounceClass::Recipient }.into()],
