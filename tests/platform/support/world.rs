@@ -82,12 +82,12 @@ impl World {
     /// The same as a file, for a server in a process of its own.
     pub(crate) fn config_file(&self, retry: &str) -> PathBuf {
         let text = format!(
-            "data_dir = {:?}\n\
+            "data_dir = '{}'\n\
              [http]\nlisten = \"127.0.0.1:0\"\n\
              [dns]\nservers = [\"{}\"]\n\
              [delivery]\nsmtp_port = {}\nhelo_name = \"{OWN_HOST}\"\n\
              allow_private_networks = true\nretry_schedule = [\"{retry}\"]\n",
-            self.data_dir(),
+            self.data_dir().display(),
             self.dns.address(),
             self.inbox.port(),
         );
