@@ -69,21 +69,23 @@ impl<E> Edge<E> {
         allowed.join(", ")
     }
 
-    fn problem_of(&self, error: Error, path: &str) -> Result<Problem, Response> {
+    /// The answer to an error, whoever raised it.
+    fn answer_to(&self, error: Error, path: &str, id: &str) -> Response {
         if let Some(problem) = error.downcast_ref::<Problem>() {
-            return Ok(problem.clone());
+            return problem.render(id);
         }
         if error.is_from_response() {
-            return Err(error.into_response());
+            return error.into_response();
         }
-        Ok(match error.status() {
+        let problem = match error.status() {
             StatusCode::NOT_FOUND => Problem::new(Code::NotFound),
             StatusCode::METHOD_NOT_ALLOWED => Problem::method_not_allowed(self.allowed(path)),
             StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::PayloadTooLarge),
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::new(Code::UnsupportedMediaType),
             status if status.is_client_error() => Problem::new(Code::BadRequest),
             _ => Problem::internal("an error of the framework", &error),
-        })
+        };
+        problem.render(id)
     }
 }
 
@@ -117,10 +119,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Edge<E> {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 operation = error.data::<OperationId>().copied();
-                match self.problem_of(error, &path) {
-                    Ok(problem) => problem.render(&id),
-                    Err(response) => response,
-                }
+                self.answer_to(error, &path, &id)
             }
             // The words of a panic can hold what a caller sent: the panic hook's place is enough.
             Err(_panic) => Problem::internal("a request panicked", &id).render(&id),

@@ -1,4 +1,5 @@
 //! The operations: parse, ask, map. No rule of the product stands here.
+#![expect(clippy::unused_async, reason = "poem-openapi takes async operations alone")]
 
 use std::{sync::Arc, time::Duration};
 

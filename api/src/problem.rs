@@ -56,6 +56,7 @@ impl Code {
         self.parts().2
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table, a line or two for each code")]
     const fn parts(self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;
         match self {

@@ -109,7 +109,7 @@ pub(super) fn complete_operations(document: &mut Value, descriptions: &Map<Strin
 fn name_scope(operation: &mut Map<String, Value>, scope: Scope) {
     operation.insert("x-required-scope".into(), scope.as_str().into());
     if let Some(Value::String(description)) = operation.get_mut("description") {
-        description.push_str(&format!("\n\nNeeds the scope `{}`.", scope.as_str()));
+        description.extend(["\n\nNeeds the scope `", scope.as_str(), "`."]);
     }
 }
 
@@ -142,7 +142,7 @@ fn add_error(responses: &mut Map<String, Value>, code: Code) {
         if !words.is_empty() {
             words.push_str("\n\n");
         }
-        words.push_str(&format!("`{}`: {}", code.as_str(), code.words()));
+        words.extend(["`", code.as_str(), "`: ", code.words()]);
     }
     let examples = response.pointer_mut("/content/application~1json/examples");
     if let Some(Value::Object(examples)) = examples {
@@ -153,13 +153,16 @@ fn add_error(responses: &mut Map<String, Value>, code: Code) {
 
 /// What the answer to an error looks like.
 pub(super) fn example(code: Code) -> Value {
-    let mut body = json!({ "error": code.as_str(), "message": code.words() });
+    let (error, message) = (code.as_str(), code.words());
     match code {
         Code::ValidationFailed => {
-            body["details"] = json!([{ "field": "to[0]", "message": "the domain has no dot" }]);
+            let details = [json!({ "field": "to[0]", "message": "the domain has no dot" })];
+            json!({ "error": error, "message": message, "details": details })
         }
-        Code::InternalError => body["requestId"] = "req_1f0c6a52d7b94e3fb2a8c6f1d3e7a905".into(),
-        _ => {}
+        Code::InternalError => {
+            let id = "req_1f0c6a52d7b94e3fb2a8c6f1d3e7a905";
+            json!({ "error": error, "message": message, "requestId": id })
+        }
+        _ => json!({ "error": error, "message": message }),
     }
-    body
 }

@@ -59,6 +59,7 @@ pub(crate) struct CountsWire {
 /// Shares, from 0 to 1; 0 when there is nothing to divide by.
 #[derive(Object)]
 #[oai(rename = "Rates", rename_all = "camelCase", example)]
+#[expect(clippy::struct_field_names, reason = "the names are the contract's")]
 pub(crate) struct RatesWire {
     /// Delivered of accepted.
     pub delivery_rate: f64,
@@ -72,6 +73,7 @@ pub(crate) struct RatesWire {
 /// nothing was delivered.
 #[derive(Object)]
 #[oai(rename = "Latency", rename_all = "camelCase", example)]
+#[expect(clippy::struct_field_names, reason = "the names are the contract's")]
 pub(crate) struct LatencyWire {
     /// Half were faster.
     #[oai(nullable)]
