@@ -9,27 +9,27 @@ use model::{ApiKeyId, AppId, DomainId, StreamId, TenantId, Timestamp, address::D
 /// mail server.
 #[derive(Debug, Parser)]
 #[command(name = "lumora", version, about, max_term_width = 100)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// Where a command finds its configuration.
 #[derive(Debug, Clone, Args)]
-pub struct ConfigArguments {
+pub(crate) struct ConfigArguments {
     /// Configuration file (TOML). Every key can also be set in the environment: `http.listen` is
     /// `LUMORA_HTTP__LISTEN`.
     #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// The directory that holds everything; overrides `data_dir`.
     #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Try it: a server with a demo tenant, a verified domain, an API key and a mail server that
     /// really receives. Nothing leaves this machine.
     Dev(DevArguments),
@@ -65,18 +65,18 @@ pub enum Command {
 
 /// `lumora dev`
 #[derive(Debug, Args)]
-pub struct DevArguments {
+pub(crate) struct DevArguments {
     /// Keep the data here; without it everything is gone at the end.
     #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
     /// The address of the API.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    pub listen: std::net::SocketAddr,
+    pub(crate) listen: std::net::SocketAddr,
 }
 
 /// `lumora tenant …`
 #[derive(Debug, Subcommand)]
-pub enum TenantCommand {
+pub(crate) enum TenantCommand {
     /// Make a tenant and its first portal user.
     Create {
         /// The tenant's name.
@@ -100,7 +100,7 @@ pub enum TenantCommand {
 
 /// `lumora app …`
 #[derive(Debug, Subcommand)]
-pub enum AppCommand {
+pub(crate) enum AppCommand {
     /// Make an app.
     Create {
         /// Whose it is.
@@ -119,7 +119,7 @@ pub enum AppCommand {
 
 /// `lumora key …`
 #[derive(Debug, Subcommand)]
-pub enum KeyCommand {
+pub(crate) enum KeyCommand {
     /// Make an API key. The secret is shown this once.
     Create {
         /// Whose it is.
@@ -157,7 +157,7 @@ pub enum KeyCommand {
 
 /// `lumora domain …`
 #[derive(Debug, Subcommand)]
-pub enum DomainCommand {
+pub(crate) enum DomainCommand {
     /// Add a sending domain and show the records to publish.
     Add {
         /// Whose it is.
@@ -190,7 +190,7 @@ pub enum DomainCommand {
 
 /// `lumora log …`
 #[derive(Debug, Subcommand)]
-pub enum LogCommand {
+pub(crate) enum LogCommand {
     /// Print the last events.
     Tail {
         /// How many.
@@ -229,21 +229,21 @@ pub enum LogCommand {
 
 /// `lumora replay`
 #[derive(Debug, Args)]
-pub struct ReplayArguments {
+pub(crate) struct ReplayArguments {
     /// Only this read model.
     #[arg(long, value_name = "NAME")]
-    pub projection: Option<String>,
+    pub(crate) projection: Option<String>,
     /// Print the state as it was at this log position or time (RFC 3339), and change nothing.
     #[arg(long, value_name = "POSITION|TIME")]
-    pub until: Option<Until>,
+    pub(crate) until: Option<Until>,
     /// Configuration and form of the output.
     #[command(flatten)]
-    pub output: OutputArguments,
+    pub(crate) output: OutputArguments,
 }
 
 /// A point in the past.
 #[derive(Debug, Clone, Copy)]
-pub enum Until {
+pub(crate) enum Until {
     /// A position of the log.
     Position(u64),
     /// A time.
@@ -263,11 +263,11 @@ impl std::str::FromStr for Until {
 
 /// Configuration, and the form of what is printed.
 #[derive(Debug, Clone, Args)]
-pub struct OutputArguments {
+pub(crate) struct OutputArguments {
     /// Print JSON.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
     /// Where the configuration is.
     #[command(flatten)]
-    pub config: ConfigArguments,
+    pub(crate) config: ConfigArguments,
 }

@@ -319,8 +319,8 @@ mod tests {
         assert_eq!(config.http.listen.port(), 2);
         assert_eq!(config.delivery.smtp_port, 26);
         assert!(config.delivery.allow_private_networks);
-        assert_eq!(config.dns.servers.unwrap().0.len(), 2);
-        assert_eq!(config.delivery.retry_schedule.unwrap().0[1].0.as_secs(), 300);
+        assert_eq!(config.dns.servers.as_ref().unwrap().0.len(), 2);
+        assert_eq!(config.delivery.retry_schedule.as_ref().unwrap().0[1].0.as_secs(), 300);
         assert_eq!(config.log_dir(), PathBuf::from("/var/lib/lumora/log"));
     }
 
@@ -331,8 +331,8 @@ mod tests {
             ("LUMORA_DELIVERY__RETRY_SCHEDULE", "500ms, 2s"),
         ];
         let config = load("", &variables).unwrap();
-        assert_eq!(config.dns.servers.unwrap().0.len(), 2);
-        assert_eq!(config.delivery.retry_schedule.unwrap().0[0].0.as_millis(), 500);
+        assert_eq!(config.dns.servers.as_ref().unwrap().0.len(), 2);
+        assert_eq!(config.delivery.retry_schedule.as_ref().unwrap().0[0].0.as_millis(), 500);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use projections::ReadModels;
 use tokio::{
     net::TcpListener,
     sync::{oneshot, watch},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
 };
 
 use crate::{
@@ -131,7 +131,7 @@ pub struct Node {
     address: SocketAddr,
     stop_serving: oneshot::Sender<()>,
     serving: JoinHandle<std::io::Result<()>>,
-    retention: Option<JoinHandle<()>>,
+    upkeep: JoinSet<()>,
     ended: watch::Receiver<bool>,
 }
 
@@ -155,7 +155,10 @@ impl Node {
                 max_body_bytes: config.http.max_body_bytes,
                 ..api::ApiOptions::default()
             },
-            metrics: Arc::new(move || metrics.render()),
+            metrics: {
+                let log = Arc::clone(&core.log);
+                Arc::new(move || telemetry::render(metrics, &log.health()))
+            },
         };
         let (stop_serving, stopped) = oneshot::channel::<()>();
         let (ended_tx, ended) = watch::channel(false);
@@ -168,15 +171,13 @@ impl Node {
             ended_tx.send_replace(true);
             served
         });
-        let retention = match config.retention.content {
-            Retention::Forever => None,
-            Retention::For(keep) => {
-                let (log, read) = (Arc::clone(&core.log), core.read.clone());
-                let sweep = retention::run(log, read, Arc::new(SystemClock), keep);
-                Some(tokio::spawn(sweep))
-            }
-        };
-        Ok(Self { core, address, stop_serving, serving, retention, ended })
+        let mut upkeep = JoinSet::new();
+        upkeep.spawn(telemetry::upkeep(metrics));
+        if let Retention::For(keep) = config.retention.content {
+            let (log, read) = (Arc::clone(&core.log), core.read.clone());
+            upkeep.spawn(retention::run(log, read, Arc::new(SystemClock), keep));
+        }
+        Ok(Self { core, address, stop_serving, serving, upkeep, ended })
     }
 
     /// Where the API listens.
@@ -198,10 +199,7 @@ impl Node {
 
     /// Takes no more requests, finishes what is under way, closes the log.
     pub async fn stop(self, drain: Duration) -> Result<(), Failure> {
-        drop(self.stop_serving);
-        if let Some(retention) = self.retention {
-            retention.abort();
-        }
+        drop((self.stop_serving, self.upkeep));
         let served = tokio::time::timeout(drain, self.serving).await;
         self.core.close(drain).await?;
         match served {

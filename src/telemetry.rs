@@ -1,7 +1,9 @@
 //! What the process tells of itself: structured logs on standard error, metrics for `/metrics`.
 
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
 
+use eventlog::Health;
+use metrics::counter;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan};
 
@@ -27,4 +29,25 @@ pub(crate) fn metrics() -> &'static PrometheusHandle {
         drop(metrics::set_global_recorder(recorder));
         handle
     })
+}
+
+/// Between two times that samples of histograms are put together.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Puts samples together from time to time: where nobody reads `/metrics`, they would pile up.
+pub(crate) async fn upkeep(handle: &'static PrometheusHandle) {
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        handle.run_upkeep();
+    }
+}
+
+/// Everything that is counted, as Prometheus text, with what the log counts of itself.
+pub(crate) fn render(handle: &PrometheusHandle, log: &Health) -> String {
+    counter!("lumora_log_appends_total").absolute(log.appends);
+    counter!("lumora_log_events_total").absolute(log.events);
+    counter!("lumora_log_failures_total").absolute(log.failures);
+    counter!("lumora_log_journal_syncs_total").absolute(log.journal_syncs);
+    counter!("lumora_log_content_syncs_total").absolute(log.content_syncs);
+    handle.render()
 }

@@ -1,6 +1,8 @@
 //! A real Postfix takes our mail into a Maildir, and dkimpy, which shares no line of code with us,
 //! verifies each signature on the bytes as they were received.
 #![allow(
+    clippy::needless_raw_string_hashes,
+    clippy::match_wild_err_arm,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -264,11 +264,7 @@ impl Platform {
         view.filter(|view| view.tenant == tenant).ok_or(domain::Refusal::Unknown.into())
     }
 
-    fn spec<'a>(
-        &'a self,
-        view: &'a DomainView,
-        keys: &'a [(Selector, String)],
-    ) -> DomainSpec<'a> {
+    fn spec<'a>(&'a self, view: &'a DomainView, keys: &'a [(Selector, String)]) -> DomainSpec<'a> {
         let options = &self.node().options;
         DomainSpec {
             domain: &view.name,
@@ -284,8 +280,7 @@ impl Platform {
         owner: &[u8; 16],
         profile: &impl Profile,
     ) -> Result<SealedText, ChangeError> {
-        let sealed =
-            self.node().vault.seal(Purpose::TenantProfile, owner, &profile.to_bytes())?;
+        let sealed = self.node().vault.seal(Purpose::TenantProfile, owner, &profile.to_bytes())?;
         Ok(SealedText(sealed.to_base64().into()))
     }
 

@@ -13,11 +13,7 @@
 //! - Before a page it waits until the read models have caught up, so that whoever has just been
 //!   dealt with does not look due. One who does all the same loads, finds nothing to do and leaves.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use model::{MessageId, Timestamp};
 use parking_lot::Mutex;
@@ -26,8 +22,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::Notify;
 
 use crate::{
-    entropy,
-    message,
+    entropy, message,
     node::Node,
     registry::{Full, Share},
 };

@@ -18,12 +18,7 @@ use model::{
 };
 use tokio::sync::{OnceCell, Semaphore};
 
-use crate::{
-    admission::Room,
-    domain::key_owner,
-    node::Node,
-    sourced::Sourced,
-};
+use crate::{admission::Room, domain::key_owner, node::Node, sourced::Sourced};
 
 /// Parsed keys that are kept: parsing one costs more than half a signature.
 const CACHED_SIGNERS: u64 = 20_000;
@@ -147,8 +142,9 @@ impl Letter {
         let _turn = node.press.turns.acquire().await.map_err(|_| Unprintable::NotNow)?;
         let content = Arc::clone(&self.content);
         let (message, accepted_at, now) = (self.message, self.accepted_at, node.now());
-        let printing =
-            tokio::task::spawn_blocking(move || print(&content, message, accepted_at, &signers, now));
+        let printing = tokio::task::spawn_blocking(move || {
+            print(&content, message, accepted_at, &signers, now)
+        });
         printing.await.map_err(|_| Unprintable::NotNow)?
     }
 }

@@ -63,6 +63,10 @@ pub(crate) enum Msg {
         /// For the answer.
         reply: oneshot::Sender<Result<(), CancelError>>,
     },
+    /// Told to itself: leave, now that what stood in the mailbox is done. Leaving at once would
+    /// hand all of that on to a successor, which would do the same: a burst would take the square
+    /// of its length.
+    Leave,
 }
 
 /// What a site has to say.
@@ -89,6 +93,8 @@ pub(crate) struct State {
     under_way: UnderWay,
     /// Recipients were handed back untried: they are due, and yet it leaves.
     held_back: bool,
+    /// It has told itself to leave.
+    asked_to_leave: bool,
     leaving: bool,
     _counted: Raised,
 }
@@ -123,6 +129,7 @@ impl Actor for MessageActor {
             content: None,
             under_way: UnderWay::default(),
             held_back: false,
+            asked_to_leave: false,
             leaving: false,
             _counted: counted,
         })
@@ -146,8 +153,17 @@ impl Actor for MessageActor {
                 // Who asked may have gone; what was done is done.
                 reply.send(state.cancel(app).await).ok();
             }
+            Msg::Leave => {
+                state.asked_to_leave = false;
+                state.leave_when_done(&myself);
+                return Ok(());
+            }
         }
-        state.leave_when_done(&myself);
+        if !state.under_way.any() && !state.asked_to_leave {
+            state.asked_to_leave = true;
+            // Its own mailbox is open: it has not left.
+            myself.send_message(Msg::Leave).ok();
+        }
         Ok(())
     }
 }
@@ -260,11 +276,15 @@ impl UnderWay {
     }
 
     fn add(&mut self, recipients: &[RecipientIndex]) {
-        recipients.iter().for_each(|recipient| self.0 |= bit(*recipient));
+        for recipient in recipients {
+            self.0 |= bit(*recipient);
+        }
     }
 
     fn remove(&mut self, recipients: &[RecipientIndex]) {
-        recipients.iter().for_each(|recipient| self.0 &= !bit(*recipient));
+        for recipient in recipients {
+            self.0 &= !bit(*recipient);
+        }
     }
 }
 

@@ -14,7 +14,8 @@ use crate::{
     figures::PlatformFigures,
     gateway,
     guardian::{Guardian, StartAlarm},
-    message, node::Node,
+    message,
+    node::Node,
     options::PlatformParts,
     rates::{RateDecision, Rates},
     registry::{Full, Share},
@@ -101,9 +102,9 @@ impl Platform {
         }
         let (reply, answer) = oneshot::channel();
         let cancel = message::Msg::Cancel { app: caller.app, reply };
-        node.messages.cast(&message, cancel, Share::Whole).map_err(|Full| {
-            CancelError::Overloaded { retry_after: Overloaded::retry_after() }
-        })?;
+        node.messages
+            .cast(&message, cancel, Share::Whole)
+            .map_err(|Full| CancelError::Overloaded { retry_after: Overloaded::retry_after() })?;
         answer.await.unwrap_or(Err(CancelError::Internal))
     }
 

@@ -76,12 +76,11 @@ impl Rates {
                     .with_middleware();
             let metered = Arc::new(Metered { per_minute: limit.get(), limiter });
             // Of two that race the first stays, so that neither loses its count.
-            match keys.get(&key.id).is_none() {
-                true => Arc::clone(keys.get_or_insert(key.id, metered)),
-                false => {
-                    keys.insert(key.id, Arc::clone(&metered));
-                    metered
-                }
+            if keys.contains_key(&key.id) {
+                keys.insert(key.id, Arc::clone(&metered));
+                metered
+            } else {
+                Arc::clone(keys.get_or_insert(key.id, metered))
             }
         });
         drop(keys);

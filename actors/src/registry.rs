@@ -13,7 +13,7 @@
 //!   slot and is handed to the successor, which is spawned only once the state of the one before
 //!   has been dropped. So there are never two owners, and nothing is lost in between.
 //! - The state holds a [`Presence`], and its drop empties the slot: that also covers an actor that
-//!   panicked, whose last steps never run.
+//!   panicked or whose runtime went, whose last steps never run.
 //! - A slot needs no `Starting`: an actor spawned at once has a mailbox before it has a state, so
 //!   casts need not wait for it.
 //! - The lock of a shard is held for a push into a mailbox or a list, never across an await.
@@ -23,7 +23,7 @@ use std::{
     hash::{BuildHasher, Hash, RandomState},
     sync::{
         Arc, Weak,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU8, AtomicUsize, Ordering},
     },
 };
 
@@ -102,15 +102,23 @@ pub(crate) enum Share {
     Beyond,
 }
 
-/// A place kept for an actor that is about to start.
+/// An actor's hold on its place, from its spawn on; dropped with its state, or before it has one.
 pub(crate) struct Seat<A: Resident> {
     registry: Arc<Registry<A>>,
     context: Arc<A::Context>,
     key: A::Key,
     desk: A::Desk,
+    standing: Arc<AtomicU8>,
 }
 
-/// An actor's hold on its place; part of its state and dropped with it.
+/// The actor is being spawned, under its shard's lock: who drops the seat now must not lock.
+const SPAWNING: u8 = 0;
+/// The actor has its place.
+const PLACED: u8 = 1;
+/// The seat is gone: its task was dropped.
+const GONE: u8 = 2;
+
+/// The seat of an actor that has started; part of its state.
 pub(crate) struct Presence<A: Resident>(Seat<A>);
 
 impl<A: Resident> Seat<A> {
@@ -224,10 +232,17 @@ impl<A: Resident> Registry<A> {
         key: A::Key,
         desk: A::Desk,
     ) -> Option<Place<A>> {
-        let seat = Seat { registry: Arc::clone(self), context, key, desk: desk.clone() };
+        let standing = Arc::new(AtomicU8::new(SPAWNING));
+        let registry = Arc::clone(self);
+        let own_standing = Arc::clone(&standing);
+        let seat = Seat { registry, context, key, desk: desk.clone(), standing: own_standing };
         // Fails for a name that is taken, and these have none.
         let (actor, _starting) = ActorRuntime::spawn_instant(None, A::default(), seat).ok()?;
-        Some(Place { desk, slot: Slot::Live(actor) })
+        // A runtime that is shutting down drops the task at once, within the spawn.
+        standing
+            .compare_exchange(SPAWNING, PLACED, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+            .then_some(Place { desk, slot: Slot::Live(actor) })
     }
 
     /// The actor of `key` is gone, its state with it.
@@ -240,7 +255,9 @@ impl<A: Resident> Registry<A> {
             && Handle::try_current().is_ok()
             && let Some(mut successor) = self.spawn(Arc::clone(context), key.clone(), desk)
         {
-            waiting.into_iter().for_each(|msg| successor.tell(msg));
+            for msg in waiting {
+                successor.tell(msg);
+            }
             shard.insert(key.clone(), successor);
             return;
         }
@@ -315,9 +332,11 @@ impl<A: Resident> Presence<A> {
     }
 }
 
-impl<A: Resident> Drop for Presence<A> {
+impl<A: Resident> Drop for Seat<A> {
     fn drop(&mut self) {
-        self.0.registry.left(&self.0.key, &self.0.context);
+        if self.standing.swap(GONE, Ordering::AcqRel) == PLACED {
+            self.registry.left(&self.key, &self.context);
+        }
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct Journal {
 pub(crate) struct LoadError(Arc<str>);
 
 impl LoadError {
-    fn new(cause: impl ToString) -> Self {
+    fn new(cause: &(impl ToString + ?Sized)) -> Self {
         Self(cause.to_string().into())
     }
 }
@@ -171,7 +171,7 @@ impl<A: Aggregate> Sourced<A> {
                 .read(move |log| log.read_stream(stream, after, MAX_READ_EVENTS))
                 .await
                 .ok_or_else(|| LoadError::new("the read was broken off"))?;
-            let events = read.map_err(LoadError::new)?;
+            let events = read.map_err(|error| LoadError::new(&error))?;
             if events.is_empty() {
                 return Ok(ids);
             }
@@ -184,7 +184,7 @@ impl<A: Aggregate> Sourced<A> {
 
     fn take_in(&mut self, recorded: &Recorded) -> Result<(), LoadError> {
         let event = Event::decode(self.stream, &recorded.data)
-            .map_err(|error: UndecodableEvent| LoadError::new(error))?;
+            .map_err(|error: UndecodableEvent| LoadError::new(&error))?;
         let event = A::own(event).ok_or_else(|| LoadError::new("an event of another kind"))?;
         if self.version == Version::NONE {
             self.content.clone_from(&recorded.content);

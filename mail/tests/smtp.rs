@@ -1,5 +1,6 @@
 //! The SMTP client: against a server that misbehaves, against one that does not, and with TLS.
 #![allow(
+    clippy::large_futures,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

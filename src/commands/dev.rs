@@ -92,20 +92,19 @@ async fn demo(node: &Node, dns: &DnsServer) -> Result<Demo, Failure> {
         EmailAddress::parse(&format!("{local}@{DEMO_DOMAIN}")).map_err(Failure::failed)
     };
     let known = core.read.policies().tenants().into_iter().next();
-    let tenant = match known {
-        Some(tenant) => tenant.id,
-        None => {
-            let created = platform.create_tenant("Demo", address("you")?, None).await;
-            created.map_err(Failure::failed)?
-        }
+    let tenant = if let Some(tenant) = known {
+        tenant.id
+    } else {
+        let created = platform.create_tenant("Demo", address("you")?, None).await;
+        created.map_err(Failure::failed)?
     };
-    let app = match core.read.policies().apps_of(tenant).into_iter().next() {
-        Some(app) => app.id,
-        None => {
-            let sender = Mailbox::parse(&format!("Lumora Demo <hello@{DEMO_DOMAIN}>"));
-            let sender = sender.map_err(Failure::failed)?;
-            platform.create_app(tenant, "Demo", Some(sender)).await.map_err(Failure::failed)?
-        }
+    let known = core.read.policies().apps_of(tenant).into_iter().next();
+    let app = if let Some(app) = known {
+        app.id
+    } else {
+        let sender = Mailbox::parse(&format!("Lumora Demo <hello@{DEMO_DOMAIN}>"));
+        let sender = sender.map_err(Failure::failed)?;
+        platform.create_app(tenant, "Demo", Some(sender)).await.map_err(Failure::failed)?
     };
     let known = core.read.policies().sender(tenant, &name);
     let domain = match known {

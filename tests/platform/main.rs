@@ -1,6 +1,9 @@
 //! The whole platform against a real DNS server and real SMTP receivers on loopback, one scenario a
 //! file.
 #![allow(
+    clippy::too_many_lines,
+    clippy::match_wild_err_arm,
+    clippy::format_collect,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

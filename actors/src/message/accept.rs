@@ -26,7 +26,6 @@ pub(crate) struct Acceptance {
     pub(crate) admitted: Admitted,
 }
 
-
 impl State {
     pub(super) async fn accept(&mut self, acceptance: Acceptance) {
         let Acceptance { accept, sender, content, sealed, reply, admitted } = acceptance;

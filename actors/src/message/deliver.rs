@@ -49,7 +49,7 @@ impl State {
         let mut reports = Vec::new();
         for (way, recipients) in self.ways(due).await {
             match way {
-                Ok(way) => self.hand_over(&letter, &way, recipients),
+                Ok(way) => self.hand_over(&letter, &way, &recipients),
                 Err(fault) => {
                     let outcome = Outcome::fault(Stage::Dns, fault);
                     reports.extend(recipients.iter().map(|recipient| report(*recipient, &outcome)));
@@ -111,7 +111,7 @@ impl State {
     }
 
     /// Hop 1: to the site, if its lane has a place.
-    fn hand_over(&mut self, letter: &Arc<Letter>, way: &Way, recipients: Vec<RecipientIndex>) {
+    fn hand_over(&mut self, letter: &Arc<Letter>, way: &Way, recipients: &[RecipientIndex]) {
         let node = Arc::clone(self.node());
         let known = &letter.content.head.recipients;
         let addresses: Vec<_> = recipients
@@ -120,11 +120,11 @@ impl State {
             .map(|recipient| recipient.mailbox.email.clone())
             .collect();
         // The site of a full lane says no before anything waits there; it comes back by its alarm.
-        self.under_way.add(&recipients);
+        self.under_way.add(recipients);
         let key = way.site();
         let approached = node.sites.approach(&key, Share::Whole, |lane| {
             let place = lane.reserve()?;
-            let answer = Answer::new(Arc::clone(&node), letter.message, recipients.clone());
+            let answer = Answer::new(Arc::clone(&node), letter.message, recipients.to_vec());
             Some(SiteMsg::Job(Box::new(Job {
                 letter: Arc::clone(letter),
                 way: way.clone(),
@@ -135,7 +135,7 @@ impl State {
             })))
         });
         if approached != Approached::Told {
-            self.under_way.remove(&recipients);
+            self.under_way.remove(recipients);
             self.held_back = true;
         }
     }
@@ -160,7 +160,8 @@ impl State {
     /// the content.
     async fn seal_texts(&mut self, reports: &mut [Report]) {
         // There is none when this is the successor of an actor that crashed.
-        if self.content.is_none() && (self.loaded().await.is_none() || self.content().await.is_err())
+        if self.content.is_none()
+            && (self.loaded().await.is_none() || self.content().await.is_err())
         {
             return;
         }

@@ -46,11 +46,16 @@ pub(super) async fn work(node: Arc<Node>, lane: Arc<Lane>, site: ActorRef<Msg>, 
         }
         Err(Unprintable::NotNow) => return job.answer.not_tried(),
     };
-    let Some(turn) = lane.turn().await else { return job.answer.not_tried() };
-    let Ok(flight) = node.in_flight.acquire().await else { return job.answer.not_tried() };
-    if node.is_stopping() {
-        return job.answer.not_tried();
-    }
+    let turns = async {
+        let turn = lane.turn().await?;
+        let flight = node.in_flight.acquire().await.ok()?;
+        Some((turn, flight))
+    };
+    let turns = tokio::select! {
+        turns = turns => turns,
+        () = node.stopped() => None,
+    };
+    let Some(turns) = turns else { return job.answer.not_tried() };
     let pause = lane.pause();
     if pause.until > node.now() {
         // It closed its door while this one waited for a turn.
@@ -67,7 +72,7 @@ pub(super) async fn work(node: Arc<Node>, lane: Arc<Lane>, site: ActorRef<Msg>, 
     };
     let attempt = Attempt { node: &node, lane: &lane, way: &way, letter: &letter };
     let outcomes = attempt.run(&envelope, &printed, pause.turn, &mut answer).await;
-    drop((turn, flight, raised));
+    drop((turns, raised));
     match outcomes {
         Ok(outcomes) => answer.each(outcomes),
         Err(outcome) => answer.all(&outcome),
@@ -169,13 +174,12 @@ impl Attempt<'_> {
     async fn smarthost(&self) -> Result<(Vec<Candidate>, mail::smtp::ClientOptions), Outcome> {
         let unavailable = || Outcome::fault(Stage::Dns, Fault::DnsUnavailable);
         let relay = self.node.options.smarthost.as_ref().ok_or_else(unavailable)?;
-        let ips = match relay.host.parse::<IpAddr>() {
-            Ok(ip) => vec![ip],
+        let ips = if let Ok(ip) = relay.host.parse::<IpAddr>() {
+            vec![ip]
+        } else {
             // Whatever is wrong with the relay's name is not the recipient's fault.
-            Err(_) => {
-                let found = self.node.router.resolver().addresses(&relay.host).await;
-                found.map_err(|_: LookupError| unavailable())?
-            }
+            let found = self.node.router.resolver().addresses(&relay.host).await;
+            found.map_err(|_: LookupError| unavailable())?
         };
         let candidate = |ip| Candidate { mx: relay.host.clone(), ip };
         let candidates = ips.into_iter().map(candidate).collect();

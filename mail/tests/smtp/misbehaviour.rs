@@ -306,23 +306,38 @@ async fn a_go_ahead_for_nobody_gets_a_lone_dot() {
 }
 
 #[tokio::test]
+async fn without_a_recipient_there_is_no_data() {
+    let script = Script::new(&[])
+        .on("RCPT", 1, &[say("550 5.1.1 no")])
+        .on("RCPT", 2, &[say("550 5.1.1 no")])
+        .on("MAIL", 2, &[say("450 4.7.1 later")]);
+    let server = Scripted::start(vec![script]).await;
+    let mut connection = connect(MX, server.ip(), &options(&server), &client()).await.unwrap();
+    let transaction = deliver(&mut connection, b"hi\r\n").await;
+    assert_eq!(shorts(&transaction), [(Stage::RcptTo, Ok(550)); 2]);
+    let transaction = deliver(&mut connection, b"hi\r\n").await;
+    assert_eq!(shorts(&transaction), [(Stage::MailFrom, Ok(450)); 2]);
+    let heard = server.heard(0);
+    let verbs: Vec<&str> = heard.iter().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(verbs, ["EHLO", "MAIL", "RCPT", "RCPT", "RSET", "MAIL"]);
+}
+
+#[tokio::test]
 async fn a_receiver_that_does_not_read_is_left() {
     let message = b"0123456789abcdef\r\n".repeat(1_000_000);
-    let slow = |set: fn(&mut Timeouts)| {
-        let mut timeouts = patient();
-        set(&mut timeouts);
-        timeouts
-    };
-    for (act, timeouts) in [
-        (Act::Sip, slow(|timeouts| timeouts.block = IMPATIENCE)),
-        (Act::Sip, slow(|timeouts| timeouts.transaction = IMPATIENCE * 4)),
+    let (second, hour) = (Duration::from_secs(1), Duration::from_hours(1));
+    for (act, block, transaction, least_octets_per_s) in [
+        // One block takes too long, whatever the whole may take.
+        (Act::Deaf, IMPATIENCE, hour, 1),
+        // Each block is taken in time, and all of them would take several seconds.
+        (Act::Sip, second, hour, u32::MAX),
+        // The whole transaction has an end.
+        (Act::Sip, hour, second, 1),
     ] {
         let acts = [say("354 go"), act];
         let server = Scripted::start(vec![Script::new(&[]).on("DATA", 1, &acts)]).await;
         let mut options = options(&server);
-        options.timeouts = timeouts;
-        // A message of 18 MB at one octet a second may take a year; at this rate, no time at all.
-        options.timeouts.least_octets_per_s = u32::MAX;
+        options.timeouts = Timeouts { block, transaction, least_octets_per_s, ..patient() };
         let mut connection = connect(MX, server.ip(), &options, &client()).await.unwrap();
         let transaction = deliver(&mut connection, &message).await;
         assert_eq!(shorts(&transaction), [(Stage::Transfer, Err(Fault::Timeout)); 2]);

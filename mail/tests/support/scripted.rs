@@ -29,6 +29,8 @@ pub(crate) enum Act {
     Trickle(u8),
     /// Says nothing until the client leaves.
     Stall,
+    /// Neither reads nor writes any more.
+    Deaf,
     /// Reads something, whatever it is.
     HearSomething,
     /// Reads this much of what the client sends.
@@ -245,6 +247,7 @@ impl Talk {
             Act::Stall => loop {
                 self.read().await?;
             },
+            Act::Deaf => std::future::pending().await,
             Act::HearSomething => {
                 self.read().await?;
                 self.inbox.clear();
@@ -255,7 +258,7 @@ impl Talk {
                 }
             }
             Act::Sip => loop {
-                let mut sip = [0; 4096];
+                let mut sip = [0; 16 * 1024];
                 match self.stream()?.read(&mut sip).await {
                     Ok(0) | Err(_) => return Err(Over),
                     Ok(_) => tokio::time::sleep(moment).await,

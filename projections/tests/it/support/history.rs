@@ -1,0 +1,123 @@
+//! What happens in the world when chance decides.
+
+use std::time::Duration;
+
+use model::{
+    delivery::{Fault, Outcome, Stage},
+    domain::DomainStatus,
+};
+
+use super::{Draft, TAGS, World, bounced, deferred, delivered};
+
+impl World {
+    fn random_outcome(&mut self) -> Outcome {
+        match self.random.below(8) {
+            0..=3 => delivered(),
+            4 | 5 => deferred(),
+            6 => bounced(),
+            _ => self.random.pick(&[
+                Outcome::fault(Stage::Dns, Fault::NullMx),
+                Outcome::fault(Stage::Connect, Fault::Unreachable),
+                Outcome::fault(Stage::EndOfData, Fault::OutcomeUnknown),
+                Outcome::fault(Stage::Dns, Fault::ContentGone),
+            ]),
+        }
+    }
+
+    /// One thing happens.
+    pub(crate) fn step(&mut self) {
+        let wait = self.random.below(400_000);
+        self.pass(Duration::from_millis(wait));
+        match self.random.below(40) {
+            0 => {
+                self.add_tenant();
+            }
+            1 if !self.tenants.is_empty() => {
+                let tenant = self.random.below(self.tenants.len() as u64) as usize;
+                let address = format!("canary{}@users.example", self.random.below(1_000));
+                self.add_user(tenant, &address);
+            }
+            2 if !self.tenants.is_empty() => {
+                let tenant = self.random.below(self.tenants.len() as u64) as usize;
+                self.add_app(tenant, "canary app");
+            }
+            3 if !self.apps.is_empty() => {
+                let app = self.random.below(self.apps.len() as u64) as usize;
+                let name = format!("canary app {}", self.random.below(100));
+                self.update_app(app, &name);
+            }
+            4 if !self.apps.is_empty() => {
+                let app = self.random.below(self.apps.len() as u64) as usize;
+                self.add_key(app);
+            }
+            5 if !self.apps.is_empty() => {
+                let app = self.random.below(self.apps.len() as u64) as usize;
+                if !self.apps[app].keys.is_empty() {
+                    let key = self.random.below(self.apps[app].keys.len() as u64) as usize;
+                    self.revoke_key(app, key);
+                }
+            }
+            6 if !self.tenants.is_empty() => {
+                let tenant = self.random.below(self.tenants.len() as u64) as usize;
+                let name = format!("d{}.example", self.random.below(5));
+                self.add_domain(tenant, &name);
+            }
+            7 | 8 if !self.domains.is_empty() => {
+                let domain = self.random.below(self.domains.len() as u64) as usize;
+                let status = self.random.pick(&[DomainStatus::Verified, DomainStatus::Failed]);
+                self.check_domain(domain, status);
+            }
+            9 if self.domains.len() > 1 => {
+                let domain = self.random.below(self.domains.len() as u64) as usize;
+                self.remove_domain(domain);
+            }
+            10..=22 if !self.apps.is_empty() => self.random_send(),
+            _ if !self.messages.is_empty() => self.random_change(),
+            _ => {}
+        }
+    }
+
+    fn random_send(&mut self) {
+        let recipients = match self.random.below(12) {
+            0 => 50,
+            n => 1 + n as usize % 3,
+        };
+        let count = self.random.below(3);
+        let draft = Draft {
+            app: self.random.below(self.apps.len() as u64) as usize,
+            recipients,
+            tags: (0..count).map(|_| self.random.pick(&TAGS)).collect(),
+            scheduled_in: self.random.one_in(4).then_some(Duration::from_hours(2)),
+            suppressed: usize::from(self.random.one_in(5)),
+        };
+        self.send(&draft);
+    }
+
+    fn random_change(&mut self) {
+        let message = self.random.below(self.messages.len() as u64) as usize;
+        match self.random.below(12) {
+            0..=2 => {
+                self.cancel(message);
+            }
+            3 => {
+                self.expire(message);
+            }
+            _ => {
+                let open: Vec<u8> =
+                    self.messages[message].state.open().map(|(index, _)| index.0).collect();
+                let outcomes: Vec<_> =
+                    open.into_iter().map(|index| (index, self.random_outcome())).collect();
+                self.attempt(message, &outcomes);
+            }
+        }
+    }
+
+    /// A world with a long random history.
+    pub(crate) fn grown(seed: u64, steps: usize) -> Self {
+        let mut world = Self::with_app(seed);
+        for _ in 0..steps {
+            world.step();
+        }
+        world
+    }
+}
