@@ -187,7 +187,7 @@ impl Drop for Postfix {
 
 /// Reads each file as it lies there and tells, for its Message-ID, whether the signature holds and
 /// what a reader sees.
-const VERIFY: &str = r#"
+const VERIFY: &str = r"
 import base64, email, email.policy, hashlib, json, sys
 import dkim
 records = json.loads(sys.argv[1])
@@ -216,7 +216,7 @@ for path in sys.stdin.read().split():
         'longest': max(len(line) for line in raw.splitlines()),
     })
 print(json.dumps(told))
-"#;
+";
 
 fn verify(python: &str, files: &[PathBuf], records: &Value) -> Value {
     // Read as root: the mailboxes are Postfix's.

@@ -17,8 +17,7 @@ fn the_committed_document_is_what_the_program_prints() {
     let committed = std::fs::read(path).unwrap_or_default();
     if committed != printed.stdout {
         let place = committed.iter().zip(&printed.stdout).position(|(a, b)| a != b);
-        let line =
-            place.map(|place| committed[..place].iter().filter(|b| **b == b'\n').count() + 1);
+        let line = place.map(|place| committed[..place].split(|byte| *byte == b'\n').count());
         panic!(
             "openapi/openapi.json is not what `lumora openapi` prints (first difference in line \
              {line:?}). Look at the difference, and when it is meant: \

@@ -102,9 +102,9 @@ impl Search {
     fn new(words: &[&'static str]) -> Self {
         let mut needles = Vec::new();
         for word in words {
-            let hex: String = word.bytes().map(|byte| format!("{byte:02x}")).collect();
+            let hex: Vec<String> = word.bytes().map(|byte| format!("{byte:02x}")).collect();
             needles.push((*word, word.as_bytes().to_vec()));
-            needles.push((*word, hex.into_bytes()));
+            needles.push((*word, hex.concat().into_bytes()));
             for before in 0..3 {
                 let padded = [&vec![0; before][..], word.as_bytes()].concat();
                 let encoded = STANDARD.encode(&padded);

@@ -104,6 +104,12 @@ async fn a_message_is_accepted_delivered_and_read_back() {
     };
     assert_eq!(logs, json!({ "data": [row(delivered), row(accepted)], "hasMore": false }));
 
+    assert_counted(&app).await;
+    assert_received(&app, &id);
+}
+
+/// That the statistics tell of one delivered message.
+async fn assert_counted(app: &TestApp) {
     let mut stats = app.api.get("/v1/emails/stats?groupBy=tag&interval=day").await.expect(200);
     assert_conserved(&stats);
     take_time(&mut stats["from"]);
@@ -128,7 +134,10 @@ async fn a_message_is_accepted_delivered_and_read_back() {
         stats["series"].as_array().unwrap().iter().map(|day| day[name].as_u64().unwrap()).sum()
     };
     assert_eq!((of_series("accepted"), of_series("delivered")), (1, 1));
+}
 
+/// That the message came as it was sent, signed.
+fn assert_received(app: &TestApp, id: &str) {
     let (received, letter) = app.world.inbox.only();
     assert_eq!(received.recipients, ["ada@reader.test"]);
     assert_eq!(received.helo, OWN_HOST);

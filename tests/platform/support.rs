@@ -23,8 +23,6 @@ pub(crate) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Op
             tokio::time::sleep(Duration::from_millis(15)).await;
         }
     };
-    match tokio::time::timeout(DEADLINE, asking).await {
-        Ok(found) => found,
-        Err(_) => panic!("{what}: not so after {DEADLINE:?}"),
-    }
+    let found = tokio::time::timeout(DEADLINE, asking).await;
+    found.unwrap_or_else(|_| panic!("{what}: not so after {DEADLINE:?}"))
 }
