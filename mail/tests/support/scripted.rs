@@ -258,7 +258,7 @@ impl Talk {
                 }
             }
             Act::Sip => loop {
-                let mut sip = [0; 16 * 1024];
+                let mut sip = vec![0; 64 * 1024];
                 match self.stream()?.read(&mut sip).await {
                     Ok(0) | Err(_) => return Err(Over),
                     Ok(_) => tokio::time::sleep(moment).await,
