@@ -1,6 +1,9 @@
 //! What all actors of one platform share.
 
-use std::sync::{Arc, Weak};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use eventlog::Vault;
 use mail::{
@@ -46,7 +49,17 @@ pub(crate) struct Node {
     pub(crate) sites: Arc<Registry<SiteActor>>,
     pub(crate) tenants: Arc<Registry<TenantActor>>,
     pub(crate) domains: Arc<Registry<DomainActor>>,
-    stopping: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
+}
+
+/// How far a stop has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Running,
+    /// Nothing new is begun; what is under way ends and is recorded.
+    Stopping,
+    /// Nobody waits any more for what cannot be recorded.
+    Ended,
 }
 
 /// Tenants and domains in memory at once: they leave after each command.
@@ -86,7 +99,7 @@ impl Node {
             sites: Registry::new(MOST_SITES, node.clone()),
             tenants: Registry::new(MOST_OWNERS, node.clone()),
             domains: Registry::new(MOST_OWNERS, node.clone()),
-            stopping: watch::Sender::new(false),
+            phase: watch::Sender::new(Phase::Running),
             client,
             tls,
             clock,
@@ -101,27 +114,49 @@ impl Node {
 
     /// Whether nothing new is begun any more.
     pub(crate) fn is_stopping(&self) -> bool {
-        *self.stopping.borrow()
+        *self.phase.borrow() >= Phase::Stopping
     }
 
     /// Begins nothing new from now on.
     pub(crate) fn stop(&self) {
-        self.stopping.send_replace(true);
+        self.reach(Phase::Stopping);
         self.admission.end();
+    }
+
+    /// Gives up on what could not be recorded until now.
+    pub(crate) fn end(&self) {
+        self.reach(Phase::Ended);
+    }
+
+    fn reach(&self, phase: Phase) {
+        self.phase.send_modify(|now| *now = phase.max(*now));
     }
 
     /// Ends when [`Node::stop`] was called.
     pub(crate) async fn stopped(&self) {
-        // The sender lives as long as this node.
-        self.stopping.subscribe().wait_for(|stopping| *stopping).await.ok();
+        self.reached(Phase::Stopping).await;
+    }
+
+    async fn reached(&self, phase: Phase) {
+        // Fails when the sender is gone, and it lives as long as this node.
+        self.phase.subscribe().wait_for(|now| *now >= phase).await.ok();
     }
 
     /// Waits `ms`, or until the node stops; whether it may go on.
     pub(crate) async fn pause_ms(&self, ms: u64) -> bool {
-        let until = self.now().plus(std::time::Duration::from_millis(ms));
+        self.pause_until(ms, Phase::Stopping).await
+    }
+
+    /// The same for what a stop waits for: until [`Node::end`].
+    pub(crate) async fn pause_to_the_end_ms(&self, ms: u64) -> bool {
+        self.pause_until(ms, Phase::Ended).await
+    }
+
+    async fn pause_until(&self, ms: u64, phase: Phase) -> bool {
+        let until = self.now().plus(Duration::from_millis(ms));
         tokio::select! {
-            () = self.clock.sleep_until(until) => !self.is_stopping(),
-            () = self.stopped() => false,
+            () = self.clock.sleep_until(until) => *self.phase.borrow() < phase,
+            () = self.reached(phase) => false,
         }
     }
 

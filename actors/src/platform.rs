@@ -158,6 +158,7 @@ impl Platform {
         };
         let in_time = tokio::time::timeout(drain, everybody_left).await.is_ok();
         let left_behind = node.messages.len();
+        node.end();
         if let Some(guardian) = &self.inner.guardian {
             guardian.drain().ok();
         }

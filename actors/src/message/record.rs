@@ -1,4 +1,5 @@
-//! Recording what happened: an outcome is never given up on while the node runs.
+//! Recording what happened: an outcome is never given up on while the node runs, nor while a stop
+//! waits for it.
 
 use std::sync::Arc;
 
@@ -39,7 +40,7 @@ impl State {
                 // Decided upon a state that has moved on: at once again.
                 None => continue,
             }
-            if !node.pause_ms(entropy::spread_ms(backoff_ms)).await {
+            if !node.pause_to_the_end_ms(entropy::spread_ms(backoff_ms)).await {
                 tracing::error!(message = %self.id(), "stopped before an outcome was recorded");
                 self.sourced = None;
                 return Vec::new();

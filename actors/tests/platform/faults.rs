@@ -160,3 +160,30 @@ async fn a_refusal_leaves_the_idempotency_key_free() {
     assert!(!platform.send(caller, keyed("k")).await.unwrap().idempotent_replay);
     world.running.stop().await;
 }
+
+/// A stop waits for the record of what a receiver has taken, and gives up on it in time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_waits_for_a_record_that_cannot_be_written_yet() {
+    for mended in [true, false] {
+        let world = World::start().await;
+        let (_sink, mut inbox) = world.ground.receiver(2, Arc::new(AcceptAll)).await;
+        world.ground.mail_goes_to("example.com", 2);
+        world.memory.inject([Fault::Pass, Fault::SyncFailed]);
+        let message = world.send(request(&["ada@example.com"])).await;
+        inbox.recv().await.unwrap();
+        until("the log stopped", || !world.memory.health().writable).await;
+        let platform = world.running.platform.clone();
+        let drain = Duration::from_secs(if mended { 60 } else { 1 });
+        let stopping = tokio::spawn(async move { platform.stop(drain).await });
+        until("it stops", || !world.running.platform.is_open()).await;
+        if mended {
+            world.memory.reopen();
+            assert_eq!(stopping.await.unwrap().left_behind, 0);
+            assert_eq!(world.ground.kinds(message), ["accepted", "delivered"]);
+        } else {
+            assert_eq!(stopping.await.unwrap().left_behind, 1);
+            assert_eq!(world.ground.kinds(message), ["accepted"]);
+            until("it gave up", || world.running.platform.figures().live_messages == 0).await;
+        }
+    }
+}

@@ -221,6 +221,39 @@ async fn a_site_that_closes_its_door_is_left_in_peace_for_a_while() {
     world.running.stop().await;
 }
 
+/// Nobody waits in memory for a site that has been unreachable for long, and nobody dials it for
+/// each of their messages.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_to_a_site_in_a_long_pause_are_deferred_at_once() {
+    let world = World::start().await;
+    let always = Arc::new(Closed(AtomicU32::new(u32::MAX)));
+    let (_sink, _inbox) = world.ground.receiver(2, always.clone()).await;
+    world.ground.mail_goes_to("example.com", 2);
+    world.running.hold_time();
+    let knocks = || u32::MAX - always.0.load(Ordering::SeqCst);
+    // Each of these waits for the end of the pause before it: 5, 10, 20, 40 seconds and more.
+    for number in 0..5 {
+        let message = world.send(request(&[&format!("u{number}@example.com")])).await;
+        until("deferred", || {
+            world.ground.clock.advance(Duration::from_millis(250));
+            world.ground.kinds(message).len() > 1
+        })
+        .await;
+    }
+    // Whether the fifth was itself turned away or came within the long pause: it is on.
+    let before = knocks();
+    for number in 0..10 {
+        let message = world.send(request(&[&format!("v{number}@example.com")])).await;
+        world.until_kinds(message, &["accepted", "deferred"]).await;
+        let history = world.ground.history(message);
+        let MessageEvent::Deferred(deferred) = &history[1] else { panic!("{history:?}") };
+        assert_eq!(deferred.attempt.stage, Stage::Greeting);
+        assert!(matches!(deferred.attempt.answer, RecordedAnswer::Reply { code: 421, .. }));
+    }
+    assert_eq!(knocks(), before, "nobody knocked");
+    world.running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_next_mail_host_is_tried_when_the_first_is_dead() {
     let world = World::start().await;
