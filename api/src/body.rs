@@ -122,7 +122,8 @@ impl Unread {
     pub(crate) async fn discard(self, options: &ApiOptions) {
         let Some(mut chunks) = self.chunks.filter(|_| !self.waits) else { return };
         let deadline = Instant::now() + DISCARD_WITHIN.min(options.body_deadline);
-        let mut left = options.max_body_bytes;
+        // A body a little above the bound is read to its end.
+        let mut left = options.max_body_bytes.saturating_mul(2);
         while let Ok(Some(Ok(chunk))) = timeout_at(deadline, chunks.next()).await {
             let Some(rest) = left.checked_sub(chunk.len()) else { return };
             left = rest;
