@@ -14,7 +14,7 @@ use model::{MessageId, message::RecipientStatus};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::world::{Account, Ground, PATIENCE, request};
+use crate::world::{Account, Ground, PATIENCE, request, until};
 
 /// A random number generator that a seed starts (xorshift64*).
 struct Dice(u64);
@@ -133,8 +133,13 @@ fn life(
             }
         });
     }
-    let moment = Duration::from_millis(20 + dice.below(250));
-    outside.block_on(async { tokio::time::sleep(moment).await });
+    // Counted in messages, not in time: a busy machine makes a life longer, not emptier.
+    let enough = answered.lock().unwrap().len() + 10 + usize::try_from(dice.below(40)).unwrap();
+    let a_little = Duration::from_micros(dice.below(20_000));
+    outside.block_on(async {
+        until("some were taken over", || answered.lock().unwrap().len() >= enough).await;
+        tokio::time::sleep(a_little).await;
+    });
     // Every task ends where it stands, as it would when the process is killed.
     inside.shutdown_background();
     running.read.stop();
