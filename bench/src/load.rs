@@ -39,8 +39,7 @@ pub(crate) struct Load {
 impl Load {
     /// Clients of the server at `url`.
     pub(crate) fn new(arguments: &Arguments, url: &str, secret: &str) -> Outcome<Self> {
-        let line = "The quick brown fox jumps over the lazy dog, and so on to the end.\n";
-        let text: String = line.chars().cycle().take(arguments.text_octets).collect();
+        let text = text(arguments.text_octets);
         let client = reqwest::Client::builder()
             .no_proxy()
             .tcp_nodelay(true)
@@ -161,4 +160,22 @@ impl One {
 fn retry_after(answer: &reqwest::Response) -> Option<Duration> {
     let header = answer.headers().get("retry-after")?.to_str().ok()?;
     header.parse().ok().map(Duration::from_secs)
+}
+
+/// Lines of words that nobody has written before: a text that is one line again and again would be
+/// compressed to nothing, and the disk would have nothing to do. The same at each run.
+fn text(octets: usize) -> String {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut draw = || {
+        // xorshift64 (Marsaglia, 2003).
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let letter = |drawn: u64| match drawn % 32 {
+        26.. => ' ',
+        place => char::from(b'a' + u8::try_from(place).unwrap_or_default()),
+    };
+    (1..=octets).map(|place| if place % 72 == 0 { '\n' } else { letter(draw()) }).collect()
 }
