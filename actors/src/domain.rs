@@ -28,7 +28,7 @@ impl Aggregate for Domain {
     fn own(event: Event) -> Option<DomainEvent> {
         match event {
             Event::Domain(event) => Some(event),
-            Event::Tenant(_) | Event::Message(_) => None,
+            _ => None,
         }
     }
 

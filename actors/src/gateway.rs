@@ -158,6 +158,7 @@ impl Entry<'_> {
             from: from.email.domain().clone(),
             recipients: counted.map(accepted).collect(),
             tags: request.tags.clone(),
+            template: None,
             size: self.octets,
             scheduled_at: request.scheduled_at,
             request: request_hash,

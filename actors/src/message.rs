@@ -35,7 +35,7 @@ impl Aggregate for Message {
     fn own(event: Event) -> Option<MessageEvent> {
         match event {
             Event::Message(event) => Some(event),
-            Event::Tenant(_) | Event::Domain(_) => None,
+            _ => None,
         }
     }
 

@@ -23,7 +23,7 @@ impl Aggregate for Tenant {
     fn own(event: Event) -> Option<TenantEvent> {
         match event {
             Event::Tenant(event) => Some(event),
-            Event::Domain(_) | Event::Message(_) => None,
+            _ => None,
         }
     }
 

@@ -7,7 +7,10 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{domain::DomainEvent, message::MessageEvent, stream::StreamId, tenant::TenantEvent};
+use crate::{
+    domain::DomainEvent, message::MessageEvent, stream::StreamId, suppression::SuppressionEvent,
+    template::TemplateEvent, tenant::TenantEvent, user::UserEvent,
+};
 
 /// Longest event, in octets of JSON.
 pub const MAX_EVENT_OCTETS: usize = 32 * 1024;
@@ -142,6 +145,12 @@ pub enum Event {
     Domain(DomainEvent),
     /// Of a message.
     Message(MessageEvent),
+    /// Of a user.
+    User(UserEvent),
+    /// Of a template.
+    Template(TemplateEvent),
+    /// Of an address on a suppression list.
+    Suppression(SuppressionEvent),
 }
 
 impl Event {
@@ -152,6 +161,11 @@ impl Event {
             StreamId::Tenant(_) => TenantEvent::decode(&kind, v, data).map(Self::Tenant),
             StreamId::Domain(_) => DomainEvent::decode(&kind, v, data).map(Self::Domain),
             StreamId::Message(_) => MessageEvent::decode(&kind, v, data).map(Self::Message),
+            StreamId::User(_) => UserEvent::decode(&kind, v, data).map(Self::User),
+            StreamId::Template(_) => TemplateEvent::decode(&kind, v, data).map(Self::Template),
+            StreamId::Suppression(_) => {
+                SuppressionEvent::decode(&kind, v, data).map(Self::Suppression)
+            }
         }
     }
 
@@ -161,6 +175,9 @@ impl Event {
             Self::Tenant(event) => event.kind(),
             Self::Domain(event) => event.kind(),
             Self::Message(event) => event.kind(),
+            Self::User(event) => event.kind(),
+            Self::Template(event) => event.kind(),
+            Self::Suppression(event) => event.kind(),
         }
     }
 }

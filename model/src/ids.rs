@@ -149,6 +149,10 @@ id!(
     TemplateId, "tpl_"
 );
 id!(
+    /// One address on the suppression list of one app.
+    SuppressionId, "sup_"
+);
+id!(
     /// One email with all its recipients.
     MessageId, "msg_"
 );

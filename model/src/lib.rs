@@ -1,7 +1,7 @@
 //! The pure core: what Lumora knows and decides, without doing anything.
 //!
 //! Nothing in this room performs IO, reads a clock or draws randomness. Time, identifiers and
-//! what is known of the outside  come in as arguments, so every rule can be
+//! what is known of the outside come in as arguments, so every rule can be
 //! tested as a value. A decision cannot fail for technical reasons: it yields events or refuses
 //! with a named reason.
 //!
@@ -21,12 +21,16 @@ pub mod message;
 pub mod profile;
 pub mod retry;
 pub mod stream;
+pub mod suppression;
+pub mod template;
 pub mod tenant;
 pub mod time;
+pub mod user;
 
 pub use event::Event;
 pub use ids::{
-    ApiKeyId, AppId, DomainId, EventId, MessageId, RecipientIndex, TemplateId, TenantId, UserId,
+    ApiKeyId, AppId, DomainId, EventId, MessageId, RecipientIndex, SuppressionId, TemplateId,
+    TenantId, UserId,
 };
 pub use stream::StreamId;
 pub use time::Timestamp;

@@ -12,6 +12,7 @@ pub use decide::{Accept, Command, Facts, Refusal, Report, SenderStanding, decide
 pub use events::{
     Accepted, AcceptedRecipient, Attempt, Bounced, Canceled, Deferred, Delivered, Failed,
     FailureReason, MessageEvent, RecordedAnswer, Scheduled, Suppressed, SuppressionReason, Tag,
+    TemplateUse,
 };
 pub use state::{Message, MessageStatus, RecipientState, RecipientStatus};
 

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::ids::{DomainId, InvalidId, MessageId, TenantId};
+use crate::ids::{DomainId, InvalidId, MessageId, SuppressionId, TemplateId, TenantId, UserId};
 
 /// Whose events: the identity of an aggregate. Written as the aggregate's own identifier.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +15,12 @@ pub enum StreamId {
     Domain(DomainId),
     /// A message.
     Message(MessageId),
+    /// A user, with its sessions.
+    User(UserId),
+    /// A template, with its versions.
+    Template(TemplateId),
+    /// An address that an app may or may not send to.
+    Suppression(SuppressionId),
 }
 
 impl StreamId {
@@ -27,6 +33,9 @@ impl StreamId {
             Self::Tenant(id) => (1, id.as_bytes()),
             Self::Domain(id) => (2, id.as_bytes()),
             Self::Message(id) => (3, id.as_bytes()),
+            Self::User(id) => (4, id.as_bytes()),
+            Self::Template(id) => (5, id.as_bytes()),
+            Self::Suppression(id) => (6, id.as_bytes()),
         };
         let mut bytes = [kind; Self::LEN];
         if let Some(rest) = bytes.get_mut(1..) {
@@ -42,6 +51,9 @@ impl StreamId {
             1 => Some(Self::Tenant(TenantId::from_bytes(id))),
             2 => Some(Self::Domain(DomainId::from_bytes(id))),
             3 => Some(Self::Message(MessageId::from_bytes(id))),
+            4 => Some(Self::User(UserId::from_bytes(id))),
+            5 => Some(Self::Template(TemplateId::from_bytes(id))),
+            6 => Some(Self::Suppression(SuppressionId::from_bytes(id))),
             _ => None,
         }
     }
@@ -53,6 +65,9 @@ impl fmt::Display for StreamId {
             Self::Tenant(id) => id.fmt(f),
             Self::Domain(id) => id.fmt(f),
             Self::Message(id) => id.fmt(f),
+            Self::User(id) => id.fmt(f),
+            Self::Template(id) => id.fmt(f),
+            Self::Suppression(id) => id.fmt(f),
         }
     }
 }
@@ -71,6 +86,9 @@ impl FromStr for StreamId {
             Some(TenantId::PREFIX) => text.parse().map(Self::Tenant),
             Some(DomainId::PREFIX) => text.parse().map(Self::Domain),
             Some(MessageId::PREFIX) => text.parse().map(Self::Message),
+            Some(UserId::PREFIX) => text.parse().map(Self::User),
+            Some(TemplateId::PREFIX) => text.parse().map(Self::Template),
+            Some(SuppressionId::PREFIX) => text.parse().map(Self::Suppression),
             _ => Err(InvalidId),
         }
     }
@@ -99,6 +117,9 @@ mod tests {
             StreamId::Tenant(TenantId::from_bytes([1; 16])),
             StreamId::Domain(DomainId::from_bytes([2; 16])),
             StreamId::Message(MessageId::from_bytes([3; 16])),
+            StreamId::User(UserId::from_bytes([4; 16])),
+            StreamId::Template(TemplateId::from_bytes([5; 16])),
+            StreamId::Suppression(SuppressionId::from_bytes([6; 16])),
         ] {
             assert_eq!(StreamId::from_bytes(stream.to_bytes()), Some(stream));
             assert_eq!(stream.to_string().parse(), Ok(stream));

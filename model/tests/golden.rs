@@ -15,11 +15,14 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use model::{
-    DomainId, Event, MessageId, StreamId, TenantId,
+    DomainId, Event, MessageId, StreamId, SuppressionId, TemplateId, TenantId, UserId,
     domain::DomainEvent,
     event::{MAX_EVENT_OCTETS, UPCASTERS},
     message::MessageEvent,
+    suppression::SuppressionEvent,
+    template::TemplateEvent,
     tenant::TenantEvent,
+    user::UserEvent,
 };
 
 fn files() -> Vec<(String, Vec<u8>)> {
@@ -45,6 +48,9 @@ fn stream(kind: &str) -> StreamId {
         "tenant" => StreamId::Tenant(TenantId::from_bytes([1; 16])),
         "domain" => StreamId::Domain(DomainId::from_bytes([2; 16])),
         "message" => StreamId::Message(MessageId::from_bytes([3; 16])),
+        "user" => StreamId::User(UserId::from_bytes([4; 16])),
+        "template" => StreamId::Template(TemplateId::from_bytes([5; 16])),
+        "suppression" => StreamId::Suppression(SuppressionId::from_bytes([6; 16])),
         other => panic!("there is no aggregate called {other}"),
     }
 }
@@ -54,11 +60,24 @@ fn encode(event: &Event) -> Box<[u8]> {
         Event::Tenant(event) => event.encode(),
         Event::Domain(event) => event.encode(),
         Event::Message(event) => event.encode(),
+        Event::User(event) => event.encode(),
+        Event::Template(event) => event.encode(),
+        Event::Suppression(event) => event.encode(),
     }
 }
 
 fn kinds() -> BTreeSet<&'static str> {
-    [TenantEvent::KINDS, DomainEvent::KINDS, MessageEvent::KINDS].concat().into_iter().collect()
+    [
+        TenantEvent::KINDS,
+        DomainEvent::KINDS,
+        MessageEvent::KINDS,
+        UserEvent::KINDS,
+        TemplateEvent::KINDS,
+        SuppressionEvent::KINDS,
+    ]
+    .concat()
+    .into_iter()
+    .collect()
 }
 
 #[test]
@@ -109,7 +128,7 @@ fn a_field_added_later_does_not_stop_an_older_program() {
 #[test]
 fn an_event_of_another_aggregate_version_or_name_is_refused() {
     for (name, bytes) in files() {
-        let others = ["tenant", "domain", "message"];
+        let others = ["tenant", "domain", "message", "user", "template", "suppression"];
         for other in others.into_iter().filter(|other| !name.starts_with(other)) {
             assert!(Event::decode(stream(other), &bytes).is_err(), "{name} as {other}");
         }

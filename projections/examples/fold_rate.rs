@@ -47,6 +47,7 @@ fn accepted(number: u64) -> MessageEvent {
             hash: KeyedHash(bytes(number)),
         }],
         tags: Vec::new(),
+        template: None,
         size: 2_000,
         expires_at: Timestamp::from_millis(START + 200_000_000),
         request: None,

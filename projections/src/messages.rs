@@ -174,7 +174,7 @@ impl History {
         let entry = self.entries.get(place)?;
         let event = match Event::decode(StreamId::Message(self.message), &entry.data) {
             Ok(Event::Message(event)) => event,
-            Ok(Event::Tenant(_) | Event::Domain(_)) | Err(_) => return None,
+            Ok(_) | Err(_) => return None,
         };
         let (id, at, position) = (entry.id, entry.at, entry.position);
         Some(EventView { id, at, position, kind: event.kind(), event })

@@ -86,7 +86,7 @@ fn read(log: &dyn EventLog, later: &Recorded) -> Result<Origin, Halt> {
 fn decode(recorded: &Recorded) -> Result<MessageEvent, Halt> {
     match crate::folds::decode(recorded)? {
         Event::Message(event) => Ok(event),
-        Event::Tenant(_) | Event::Domain(_) => Err(without_beginning(recorded)),
+        _ => Err(without_beginning(recorded)),
     }
 }
 

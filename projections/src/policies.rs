@@ -387,7 +387,9 @@ impl Projection for PoliciesProjection {
                 DomainEvent::DomainChecked(_) => join(&[&[7], &stream]),
                 DomainEvent::DomainRemoved(_) => join(&[&[8], &stream]),
             },
-            Event::Message(_) => return Ok(()),
+            Event::Message(_) | Event::User(_) | Event::Template(_) | Event::Suppression(_) => {
+                return Ok(());
+            }
         };
         round.put(key, FactRow::of(fact).to_bytes());
         Ok(())

@@ -5,6 +5,7 @@ use super::{
     events::{
         Accepted, AcceptedRecipient, Attempt, Bounced, Canceled, Deferred, Delivered, Failed,
         FailureReason, MessageEvent, RecordedAnswer, Scheduled, Suppressed, SuppressionReason, Tag,
+        TemplateUse,
     },
     state::Message,
 };
@@ -45,6 +46,8 @@ pub struct Accept {
     pub recipients: Vec<AcceptedRecipient>,
     /// The caller's labels.
     pub tags: Vec<Tag>,
+    /// The template that it was made with.
+    pub template: Option<TemplateUse>,
     /// Size of the content, in octets.
     pub size: u64,
     /// Not before this time.
@@ -170,6 +173,7 @@ fn decide_accept(
         from: accept.from.clone(),
         recipients: accept.recipients.clone(),
         tags: accept.tags.clone(),
+        template: accept.template,
         size: accept.size,
         expires_at: facts.retry.expires_at(until.unwrap_or(now)),
         request: accept.request,

@@ -9,7 +9,7 @@ use crate::{
     content::RecipientKind,
     delivery::{BounceClass, EnhancedCode, Fault, Peer, Stage},
     event::{RecipientHash, RequestHash, SealedText, events},
-    ids::{ApiKeyId, AppId, DomainId, RecipientIndex, TenantId},
+    ids::{ApiKeyId, AppId, DomainId, RecipientIndex, TemplateId, TenantId},
     time::Timestamp,
 };
 
@@ -91,6 +91,9 @@ pub struct Accepted {
     /// The caller's labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Tag>,
+    /// The template that it was made with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<TemplateUse>,
     /// Size of the content, in octets.
     pub size: u64,
     /// When trying ends.
@@ -98,6 +101,15 @@ pub struct Accepted {
     /// Set when the request had an idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestHash>,
+}
+
+/// What a message was made with: a version never changes, so this says for ever what was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TemplateUse {
+    /// The template.
+    pub id: TemplateId,
+    /// Which version of it.
+    pub version: u32,
 }
 
 /// A recipient without saying who.

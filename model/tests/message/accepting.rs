@@ -22,6 +22,7 @@ fn accepted_as(draft: &model::message::Accept, expires_at: Timestamp) -> Message
         from: draft.from.clone(),
         recipients: draft.recipients.clone(),
         tags: draft.tags.clone(),
+        template: None,
         size: draft.size,
         expires_at,
         request: draft.request,

@@ -162,6 +162,7 @@ pub(crate) fn draft(recipients: usize) -> Accept {
         from: DomainName::parse("mail.acme.example").unwrap(),
         recipients: (0..recipients).map(|n| recipient(u8::try_from(n).unwrap())).collect(),
         tags: Vec::new(),
+        template: None,
         size: 1_000,
         scheduled_at: None,
         request: None,

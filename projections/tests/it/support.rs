@@ -356,6 +356,7 @@ impl World {
             from: DomainName::parse("mail.acme.example").unwrap(),
             recipients,
             tags: draft.tags.iter().map(|tag| Tag::parse(tag).unwrap()).collect(),
+            template: None,
             size: 1000,
             scheduled_at: draft.scheduled_in.map(|wait| self.now.plus(wait)),
             request: None,
