@@ -23,8 +23,9 @@ pub(crate) use self::{
 };
 use crate::{
     figures::Raised,
+    message,
     node::Node,
-    registry::{Presence, Resident, Seat},
+    registry::{Presence, Resident, Seat, Share},
 };
 
 /// How long a message waits in the lane of a site that is left in peace. For a longer pause it
@@ -140,6 +141,11 @@ impl State {
             let limit = if pause.in_trouble { 1 } else { workers };
             self.start_workers(myself, limit);
         }
+        if !pause.in_trouble && pause.until <= now && !node.is_stopping() {
+            self.call_in(&node);
+        } else {
+            self.lane().send_away();
+        }
         let idle = node.options.idle_connection;
         let keep = if node.is_stopping() { Duration::ZERO } else { idle };
         let oldest_kept = self.lane().close_kept(now, keep);
@@ -153,6 +159,20 @@ impl State {
             self.tick_at(myself, at);
         } else if self.queue.is_empty() && self.busy == 0 {
             self.leaving = self.presence.leave_if(myself, |lane| lane.is_empty());
+            if !self.leaving && self.lane().is_called_for() {
+                // Noted while the last place became free: the next turn calls it in.
+                myself.send_message(Msg::Tick).ok();
+            }
+        }
+    }
+
+    /// Wakes those who found the lane full. Who cannot be woken has its alarm.
+    fn call_in(&self, node: &Arc<Node>) {
+        for message in self.lane().called_in() {
+            if node.messages.cast(&message, message::Msg::Wake, Share::Most).is_err() {
+                return;
+            }
+            node.figures.woken.increment(1);
         }
     }
 

@@ -172,10 +172,8 @@ impl History {
     /// The event of this place in the message, from 0.
     pub(crate) fn event(&self, place: usize) -> Option<EventView> {
         let entry = self.entries.get(place)?;
-        let event = match Event::decode(StreamId::Message(self.message), &entry.data) {
-            Ok(Event::Message(event)) => event,
-            Ok(_) | Err(_) => return None,
-        };
+        let stream = StreamId::Message(self.message);
+        let Ok(Event::Message(event)) = Event::decode(stream, &entry.data) else { return None };
         let (id, at, position) = (entry.id, entry.at, entry.position);
         Some(EventView { id, at, position, kind: event.kind(), event })
     }

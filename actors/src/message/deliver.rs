@@ -119,11 +119,14 @@ impl State {
             .filter_map(|recipient| known.get(recipient.as_usize()))
             .map(|recipient| recipient.mailbox.email.clone())
             .collect();
-        // The site of a full lane says no before anything waits there; it comes back by its alarm.
+        // A full lane says no before anything waits there; the site calls it in, or its alarm.
         self.under_way.add(recipients);
         let key = way.site();
         let approached = node.sites.approach(&key, Share::Whole, |lane| {
-            let place = lane.reserve()?;
+            let Some(place) = lane.reserve() else {
+                lane.stand_before_door(letter.message);
+                return None;
+            };
             let answer = Answer::new(Arc::clone(&node), letter.message, recipients.to_vec());
             Some(SiteMsg::Job(Box::new(Job {
                 letter: Arc::clone(letter),

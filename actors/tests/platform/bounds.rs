@@ -13,7 +13,7 @@ use eventlog::Fault;
 use mail::sink::{AcceptAll, Action, Asked, Policy};
 use model::content::Body;
 
-use crate::world::{World, request, until};
+use crate::world::{PATIENCE, World, request, until};
 
 /// Does not answer while it is told so.
 struct Slow(AtomicBool);
@@ -120,6 +120,27 @@ async fn a_stuck_site_holds_neither_memory_nor_other_sites() {
         count += 1;
     }
     assert_eq!(count, 100, "each once");
+    world.running.stop().await;
+}
+
+/// Time stands still, so no alarm brings them back: the site does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_found_the_lane_full_is_called_in_when_there_is_room() {
+    let world =
+        World::with(|options| PlatformOptions { per_destination: 1, lane_depth: 4, ..options })
+            .await;
+    let (_sink, mut inbox) = world.ground.receiver(2, Arc::new(AcceptAll)).await;
+    world.ground.mail_goes_to("example.com", 2);
+    world.running.hold_time();
+    let (platform, caller) = (&world.running.platform, &world.account.caller);
+    let burst = (0..60).map(|number| async move {
+        platform.send(caller, request(&[&format!("u{number}@example.com")])).await.unwrap();
+    });
+    futures_util::future::join_all(burst).await;
+    for _ in 0..60 {
+        tokio::time::timeout(PATIENCE, inbox.recv()).await.unwrap().unwrap();
+    }
+    world.all_ended().await;
     world.running.stop().await;
 }
 
