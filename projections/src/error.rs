@@ -100,6 +100,9 @@ pub enum QueryError {
         /// Which table.
         table: &'static str,
     },
+    /// The log failed.
+    #[error("the log cannot be read: {0}")]
+    Log(#[from] ReadError),
     /// The answer would need more rows than one question may read.
     #[error("the question covers too much: ask for a shorter time")]
     TooWide,

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::{
     alarms::{Alarms, AlarmsProjection},
+    audit::{Audit, AuditProjection},
     error::{Halt, OpenError, QueryError},
     folds::{Folds, Until},
     follower::{Follower, Standing},
@@ -25,7 +26,7 @@ use crate::{
     store,
 };
 
-const NAMES: &[&str] = &["keys", "policies", "alarms", "messages", "logs", "stats"];
+const NAMES: &[&str] = &["keys", "policies", "alarms", "messages", "logs", "stats", "audit"];
 
 /// How far a rebuild has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +68,7 @@ struct Shared {
     messages: Messages,
     logs: Logs,
     stats: Statistics,
+    audit: Audit,
     standing: watch::Sender<Standing>,
     running: Mutex<Running>,
 }
@@ -224,6 +226,11 @@ impl ReadModels {
         &self.shared.stats
     }
 
+    /// Events by tenant.
+    pub fn audit(&self) -> &Audit {
+        &self.shared.audit
+    }
+
     /// Every row of one read model, in the order of keys: length and bytes of the key, length and
     /// bytes of the value, lengths in four little-endian bytes. Equal logs give equal bytes. `None`
     /// when there is none of this name.
@@ -324,12 +331,14 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
         Box::new(MessagesProjection),
         Box::new(LogsProjection),
         Box::new(StatsProjection),
+        Box::new(AuditProjection),
     ];
     let table = |name| store.table(name).map_err(Halt::from);
     let messages = Messages::new(table("messages")?);
     let (alarms, logs) = (Alarms::new(table("alarms")?), table("logs")?);
     let (logs, stats) = (Logs::new(logs, messages.clone()), Statistics::new(table("stats")?));
     let log = Arc::clone(&opening.log);
+    let audit = Audit::new(table("audit")?, Arc::clone(&log));
     let mut folds = Folds::open(Arc::clone(&log), store.clone(), projections, opening.afresh)?;
     while folds.round(opening.until)? {
         let head = *log.head().borrow();
@@ -348,6 +357,7 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
             messages,
             logs,
             stats,
+            audit,
             standing: watch::Sender::new(standing),
             running: Mutex::new(Running::Idle(folds)),
         }),

@@ -10,6 +10,7 @@
 )]
 
 mod alarms;
+mod audit;
 mod follower;
 mod log_engine;
 mod logs;
