@@ -1,6 +1,6 @@
-//! The body of a send: read within bounds of size and time, then handed on as bytes.
+//! The body of a request: read within bounds of size and time, then handed on as bytes.
 
-use std::{io, time::Duration};
+use std::{io, marker::PhantomData, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream::BoxStream};
@@ -8,35 +8,37 @@ use poem::{Request, RequestBody, Result, http::header};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaMediaType, MetaRequest, Registry},
-    types::Type as _,
+    types::Type,
 };
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     parts::{ApiOptions, Shared},
     problem::{Code, Problem},
-    wire::send::SendEmail,
 };
 
 /// How long a refused body is read on.
 const DISCARD_WITHIN: Duration = Duration::from_secs(5);
 
-/// The bytes of a send body; the document has [`SendEmail`] for them.
-pub(crate) struct SendBody(pub Bytes);
+/// The bytes of a body; the document has `T` for them.
+pub(crate) struct JsonBody<T> {
+    pub bytes: Bytes,
+    form: PhantomData<fn() -> T>,
+}
 
-impl<'a> ApiExtractor<'a> for SendBody {
+impl<'a, T: Type> ApiExtractor<'a> for JsonBody<T> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
 
     type ParamType = ();
     type ParamRawType = ();
 
     fn register(registry: &mut Registry) {
-        SendEmail::register(registry);
+        T::register(registry);
     }
 
     fn request_meta() -> Option<MetaRequest> {
         let content_type = "application/json";
-        let content = vec![MetaMediaType { content_type, schema: SendEmail::schema_ref() }];
+        let content = vec![MetaMediaType { content_type, schema: T::schema_ref() }];
         Some(MetaRequest { description: None, content, required: true })
     }
 
@@ -48,7 +50,7 @@ impl<'a> ApiExtractor<'a> for SendBody {
         let options = &Shared::of(request)?.options;
         let mut unread = Unread::of(request, body);
         match unread.json(request, options).await {
-            Ok(bytes) => Ok(Self(bytes)),
+            Ok(bytes) => Ok(Self { bytes, form: PhantomData }),
             Err(problem) => {
                 unread.discard(options).await;
                 Err(problem.into())

@@ -2,7 +2,24 @@
 
 use std::borrow::Cow;
 
-use crate::{json::Json, problem::Findings};
+use crate::{
+    json::{Json, Unreadable},
+    problem::{Code, Findings, Problem},
+};
+
+/// Reads a body with `read`, which gives `None` only when a finding says why.
+pub(crate) fn read_body<T>(
+    bytes: &[u8],
+    read: impl FnOnce(Fields<'_>, &mut Findings) -> Option<T>,
+) -> Result<T, Problem> {
+    let tree = Json::read(bytes).map_err(|error| match error {
+        Unreadable::TooMany => Problem::field("body", "has more values than any request needs"),
+        _ => Problem::new(Code::InvalidJson).saying(error.to_string()),
+    })?;
+    let mut findings = Findings::default();
+    let done = Fields::of(tree, "", &mut findings).and_then(|fields| read(fields, &mut findings));
+    done.filter(|_| findings.is_empty()).ok_or_else(|| findings.into_problem())
+}
 
 /// An object whose fields are being read.
 pub(crate) struct Fields<'a> {

@@ -14,12 +14,12 @@ const MAX_DEPTH: u8 = 8;
 /// Most values in one body: fifty recipients, a hundred files and all else need a tenth of it.
 const MAX_VALUES: usize = 10_000;
 
-/// A value as it was written. Numbers keep no value: no field of ours is one.
+/// A value as it was written.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Json<'a> {
     Null,
-    Bool,
-    Number,
+    Bool(bool),
+    Number(serde_json::Number),
     Text(Cow<'a, str>),
     List(Vec<Json<'a>>),
     /// In the order written, with keys that are repeated.
@@ -61,8 +61,8 @@ impl<'a> Json<'a> {
     pub(crate) const fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
-            Self::Bool => "true or false",
-            Self::Number => "a number",
+            Self::Bool(_) => "true or false",
+            Self::Number(_) => "a number",
             Self::Text(_) => "a string",
             Self::List(_) => "a list",
             Self::Object(_) => "an object",
@@ -109,20 +109,22 @@ impl<'de> Visitor<'de> for Seed<'_> {
         Ok(Json::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Json<'de>, E> {
-        Ok(Json::Bool)
+    fn visit_bool<E>(self, value: bool) -> Result<Json<'de>, E> {
+        Ok(Json::Bool(value))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Json<'de>, E> {
-        Ok(Json::Number)
+    fn visit_i64<E>(self, value: i64) -> Result<Json<'de>, E> {
+        Ok(Json::Number(value.into()))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Json<'de>, E> {
-        Ok(Json::Number)
+    fn visit_u64<E>(self, value: u64) -> Result<Json<'de>, E> {
+        Ok(Json::Number(value.into()))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Json<'de>, E> {
-        Ok(Json::Number)
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Json<'de>, E> {
+        serde_json::Number::from_f64(value)
+            .map(Json::Number)
+            .ok_or_else(|| E::custom("not a number of JSON"))
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Json<'de>, E> {
@@ -194,7 +196,10 @@ mod tests {
     #[test]
     fn repeated_keys_and_their_order_are_kept() {
         let tree = Json::read(br#" {"b":"1","a":[null,true,-1,2.5],"b":"\n"} "#).unwrap();
-        let list = Json::List(vec![Json::Null, Json::Bool, Json::Number, Json::Number]);
+        let half = serde_json::Number::from_f64(2.5).unwrap();
+        let numbers = [Json::Number((-1).into()), Json::Number(half)];
+        let list = [Json::Null, Json::Bool(true)].into_iter().chain(numbers).collect();
+        let list = Json::List(list);
         let expected = vec![("b".into(), text("1")), ("a".into(), list), ("b".into(), text("\n"))];
         assert_eq!(tree, Json::Object(expected));
     }

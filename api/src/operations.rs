@@ -14,9 +14,9 @@ use poem_openapi::{
 use projections::{LogCursor, LogKind, LogQuery, MessageView, QueryError, StatsQuery};
 
 use crate::{
-    body::SendBody,
+    body::JsonBody,
     caller::{Allowed, Reading, Sending},
-    params::{Cursor, IdempotencyHeader, MessageInPath, PageSize, Query},
+    params::{Cursor, IdempotencyHeader, InPath, PageSize, Query},
     parts::Shared,
     problem::{Code, Findings, Problem},
     reading::Reader,
@@ -24,7 +24,7 @@ use crate::{
     wire::{
         logs::{LogWire, LogsAnswer},
         message::{EventKind, MessageAnswer},
-        send::{SendAccepted, SendAnswer},
+        send::{SendAccepted, SendAnswer, SendEmail},
         stats::{GroupName, IntervalName, StatsAnswer},
         system::{HealthAnswer, ReadyAnswer},
     },
@@ -75,7 +75,7 @@ impl Operations {
         /// long as the message is kept; with another body, 409.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: IdempotencyHeader,
-        body: SendBody,
+        body: JsonBody<SendEmail>,
         Data(shared): SharedData<'_>,
     ) -> Result<SendAnswer, Problem> {
         let request = read_send(shared, body, idempotency_key).await?;
@@ -102,7 +102,7 @@ impl Operations {
         allowed: Allowed<Sending>,
         /// The message.
         #[oai(name = "messageId")]
-        message: MessageInPath,
+        message: InPath<MessageId>,
         Data(shared): SharedData<'_>,
     ) -> Result<Json<MessageAnswer>, Problem> {
         let canceled = shared.platform.cancel(&allowed.caller, message.0).await;
@@ -125,7 +125,7 @@ impl Operations {
         allowed: Allowed<Reading>,
         /// The message.
         #[oai(name = "messageId")]
-        message: MessageInPath,
+        message: InPath<MessageId>,
         Data(shared): SharedData<'_>,
     ) -> Result<Json<MessageAnswer>, Problem> {
         read_message(shared, allowed.caller, message.0).await.map(Json)
@@ -293,7 +293,7 @@ impl Operations {
 /// Parses a large body where that may take its time.
 async fn read_send(
     shared: &Arc<Shared>,
-    SendBody(bytes): SendBody,
+    JsonBody { bytes, .. }: JsonBody<SendEmail>,
     IdempotencyHeader(idempotency_key): IdempotencyHeader,
 ) -> Result<SendRequest, Problem> {
     /// Larger bodies are parsed off the threads that answer everybody else.

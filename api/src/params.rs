@@ -88,10 +88,10 @@ impl<'a, T: Asked> ApiExtractor<'a> for Query<T> {
     }
 }
 
-/// The id of a message in a path. What is no id names no message.
-pub(crate) struct MessageInPath(pub MessageId);
+/// An id in a path, the `PLACE`th from 0. What is no id names nothing.
+pub(crate) struct InPath<T, const PLACE: usize = 0>(pub T);
 
-impl<'a> ApiExtractor<'a> for MessageInPath {
+impl<'a, T: Asked, const PLACE: usize> ApiExtractor<'a> for InPath<T, PLACE> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
     const PARAM_IS_REQUIRED: bool = true;
 
@@ -103,7 +103,7 @@ impl<'a> ApiExtractor<'a> for MessageInPath {
     }
 
     fn param_schema_ref() -> Option<MetaSchemaRef> {
-        Some(<MessageId as Asked>::schema())
+        Some(T::schema())
     }
 
     async fn from_request(
@@ -112,8 +112,8 @@ impl<'a> ApiExtractor<'a> for MessageInPath {
         _options: ExtractParamOptions<()>,
     ) -> Result<Self> {
         // poem-openapi numbers the parameters of a path.
-        let text = request.raw_path_param("param0").unwrap_or_default();
-        text.parse().map(Self).map_err(|_| Problem::new(Code::NotFound).into())
+        let text = request.raw_path_param(&format!("param{PLACE}")).unwrap_or_default();
+        T::read(text).map(Self).map_err(|_| Problem::new(Code::NotFound).into())
     }
 }
 

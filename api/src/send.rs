@@ -14,9 +14,8 @@ use model::{
 };
 
 use crate::{
-    fields::{Fields, text},
-    json::{Json, Unreadable},
-    problem::{Code, Findings, Problem},
+    fields::{Fields, read_body, text},
+    problem::{Findings, Problem},
 };
 
 use people::People;
@@ -32,14 +31,7 @@ const MAX_METADATA_VALUE_CHARS: usize = 1_000;
 
 /// Reads a send body at `now`.
 pub(crate) fn read(bytes: &[u8], now: Timestamp) -> Result<SendRequest, Problem> {
-    let tree = Json::read(bytes).map_err(|error| match error {
-        Unreadable::TooMany => Problem::field("body", "has more values than any email needs"),
-        _ => Problem::new(Code::InvalidJson).saying(error.to_string()),
-    })?;
-    let mut findings = Findings::default();
-    let email = Fields::of(tree, "", &mut findings)
-        .and_then(|fields| read_fields(fields, now, &mut findings));
-    email.filter(|_| findings.is_empty()).ok_or_else(|| findings.into_problem())
+    read_body(bytes, |fields, findings| read_fields(fields, now, findings))
 }
 
 /// `None` only when a finding says why.
