@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 #[cfg(test)]
 pub(crate) use self::errors::OPERATIONS;
-use crate::{operations::Operations, problem::ErrorBody, wire};
+use crate::{operations::operations, problem::ErrorBody, wire};
 
 const ABOUT: &str = include_str!("document/about.md");
 
@@ -29,7 +29,7 @@ const CLOSED: [&str; 3] = ["SendEmail", "Sender", "Attachment"];
 
 /// The whole document, OpenAPI 3.0. The same on every machine and at every time.
 pub fn document() -> Value {
-    let service = OpenApiService::new(Operations, "Lumora", env!("CARGO_PKG_VERSION"))
+    let service = OpenApiService::new(operations(), "Lumora", env!("CARGO_PKG_VERSION"))
         .description(ABOUT)
         .license(LicenseObject::new("Apache-2.0"))
         .server("/");

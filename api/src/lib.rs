@@ -49,9 +49,9 @@ pub use self::{
 
 /// The whole API as one endpoint.
 pub fn app(parts: ApiParts) -> impl Endpoint<Output = Response> {
-    let mut operations = HashMap::new();
-    operations::Operations.add_routes(&mut operations);
-    let routes = operations.into_iter().fold(Route::new(), |route, (path, methods)| {
+    let mut routes = HashMap::new();
+    operations::operations().add_routes(&mut routes);
+    let routes = routes.into_iter().fold(Route::new(), |route, (path, methods)| {
         let methods =
             methods.into_iter().fold(RouteMethod::new(), |methods, (method, operation)| {
                 methods.method(method, operation)

@@ -1,0 +1,52 @@
+//! For those who run the server.
+#![expect(clippy::unused_async, reason = "poem-openapi takes async operations alone")]
+
+use poem::web::Data;
+use poem_openapi::{
+    OpenApi,
+    payload::{Json, PlainText},
+};
+
+use super::{SharedData, Topic};
+use crate::{
+    problem::{Code, Problem},
+    wire::system::{HealthAnswer, ReadyAnswer},
+};
+
+/// To look after the server.
+pub(crate) struct SystemOperations;
+
+#[OpenApi]
+impl SystemOperations {
+    /// Is the server alive?
+    #[oai(path = "/healthz", method = "get", operation_id = "healthz", tag = "Topic::System")]
+    async fn healthz(&self) -> Json<HealthAnswer> {
+        Json(HealthAnswer { status: "ok".into() })
+    }
+
+    /// Does the server take mail?
+    ///
+    /// It does when its log can be written, its read models follow the log, and it is not stopping.
+    #[oai(path = "/readyz", method = "get", operation_id = "readyz", tag = "Topic::System")]
+    async fn readyz(&self, Data(shared): SharedData<'_>) -> Result<Json<ReadyAnswer>, Problem> {
+        let not_ready = |words: &'static str| Err(Problem::new(Code::NotReady).saying(words));
+        if !shared.log.health().writable {
+            return not_ready("The log does not take writes.");
+        }
+        if !shared.settled().await {
+            return not_ready("The read models are behind the log.");
+        }
+        if !shared.platform.is_open() {
+            return not_ready("The server takes no mail: it is starting or stopping.");
+        }
+        Ok(Json(ReadyAnswer { status: "ready".into() }))
+    }
+
+    /// Metrics
+    ///
+    /// In the text format of Prometheus.
+    #[oai(path = "/metrics", method = "get", operation_id = "metrics", tag = "Topic::System")]
+    async fn metrics(&self, Data(shared): SharedData<'_>) -> PlainText<String> {
+        PlainText((shared.metrics)())
+    }
+}
