@@ -21,8 +21,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("eventlog", &["model"]),
     ("projections", &["model", "eventlog"]),
     ("mail", &["model"]),
+    ("templates", &[]),
     ("sandbox", &["model", "mail"]),
-    ("actors", &["model", "eventlog", "projections", "mail"]),
+    ("actors", &["model", "eventlog", "projections", "mail", "templates"]),
     ("api", &["model", "eventlog", "projections", "actors"]),
     ("lumora", &["model", "eventlog", "projections", "mail", "sandbox", "actors", "api"]),
     ("bench", &["model", "mail", "sandbox", "eventlog"]),
@@ -39,6 +40,8 @@ const OWNERS: &[(&str, &str)] = &[
     ("mail-builder", "mail"),
     ("hickory-resolver", "mail"),
     ("hickory-server", "sandbox"),
+    ("minijinja", "templates"),
+    ("html2text", "templates"),
 ];
 
 /// What may never be anywhere in the tree of dependencies.

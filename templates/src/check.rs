@@ -1,0 +1,89 @@
+//! What can be wrong with a template before it is rendered.
+
+use minijinja::{
+    Environment, Error, ErrorKind,
+    machinery::{Token, tokenize},
+    syntax::SyntaxConfig,
+};
+
+use crate::{Field, MAX_SOURCE_OCTETS, Source};
+
+/// Words and signs between `{{` and `}}`, or `{%` and `%}`, at the most.
+const MAX_TOKENS: usize = 400;
+
+/// One thing that is wrong with a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// In which field; none when it is about the template as a whole.
+    pub field: Option<Field>,
+    /// In which line of it, from 1, where that is known.
+    pub line: Option<usize>,
+    /// What is wrong, in words.
+    pub message: String,
+}
+
+impl Fault {
+    fn whole(message: &str) -> Self {
+        Self { field: None, line: None, message: message.to_owned() }
+    }
+}
+
+/// The words for what minijinja says. Only its own words and the template's go in, never a value.
+pub(crate) fn words(error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::OutOfFuel => "the template does more work than is allowed".to_owned(),
+        kind => match error.detail() {
+            Some(detail) => detail.to_owned(),
+            None => kind.to_string(),
+        },
+    }
+}
+
+/// Compiles every field; all faults together.
+pub(crate) fn compile(
+    source: &Source,
+    environment: &mut Environment<'static>,
+) -> Result<(), Vec<Fault>> {
+    if source.octets() > MAX_SOURCE_OCTETS {
+        return Err(vec![Fault::whole("the template is longer than 256 KiB")]);
+    }
+    if source.html.is_none() && source.text.is_none() {
+        return Err(vec![Fault::whole("a template needs html or text")]);
+    }
+    let mut faults = Vec::new();
+    for field in Field::ALL {
+        let Some(text) = source.field(field) else { continue };
+        if let Some(fault) = forbidden(field, text) {
+            // Not even given to the compiler, whose stack an endless expression would use up.
+            faults.push(fault);
+        } else if let Err(error) = environment.add_template_owned(field.as_str(), text.to_owned()) {
+            let (line, message) = (error.line(), words(&error));
+            faults.push(Fault { field: Some(field), line, message });
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+/// What the compiler would take and must not be given: see `# Why`.
+fn forbidden(field: Field, text: &str) -> Option<Fault> {
+    let mut in_tag = 0_usize;
+    for (token, span) in tokenize(text, false, SyntaxConfig::default()).map_while(Result::ok) {
+        let message = match token {
+            Token::VariableStart | Token::BlockStart => {
+                in_tag = 0;
+                continue;
+            }
+            Token::Mul => "`*` is not available: multiply numbers as in `price|times(count)`",
+            _ => {
+                in_tag += 1;
+                if in_tag <= MAX_TOKENS {
+                    continue;
+                }
+                "an expression is too long"
+            }
+        };
+        let line = Some(usize::from(span.start_line));
+        return Some(Fault { field: Some(field), line, message: message.to_owned() });
+    }
+    None
+}
