@@ -47,6 +47,8 @@ pub enum Purpose {
     DkimPrivateKey = 5,
     /// What a remote server replied, which can echo an address.
     ReplyText = 6,
+    /// What a version of a template says.
+    Template = 7,
 }
 
 impl Purpose {
@@ -59,6 +61,7 @@ impl Purpose {
             Self::TenantProfile => "lumora 2026-11 vault seal tenant profile",
             Self::DkimPrivateKey => "lumora 2026-11 vault seal dkim private key",
             Self::ReplyText => "lumora 2026-11 vault seal reply text",
+            Self::Template => "lumora 2026-11 vault seal template",
         }
     }
 }
@@ -74,6 +77,8 @@ pub enum HashPurpose {
     Request,
     /// An app and an idempotency key, from which a message's id is made.
     IdempotencyKey,
+    /// An app and a recipient's hash, from which a suppression's id is made.
+    Suppression,
 }
 
 impl HashPurpose {
@@ -84,6 +89,7 @@ impl HashPurpose {
             Self::Recipient => "lumora 2026-11 vault hash recipient",
             Self::Request => "lumora 2026-11 vault hash request",
             Self::IdempotencyKey => "lumora 2026-11 vault hash idempotency key",
+            Self::Suppression => "lumora 2026-11 vault hash suppression",
         }
     }
 }

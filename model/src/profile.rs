@@ -14,6 +14,21 @@ use crate::address::{EmailAddress, Mailbox};
 #[error("the profile cannot be read")]
 pub struct UnreadableProfile;
 
+/// Longest name of a tenant, an app or a key, in characters.
+pub const MAX_NAME_CHARACTERS: usize = 100;
+
+/// The text is no name of a tenant, an app or a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a name has 1 to 100 characters, none of them a control character, and no space around it")]
+pub struct InvalidName;
+
+/// Whether `text` can be the name of a tenant, an app or a key: it is shown in lists and headings.
+pub fn check_name(text: &str) -> Result<(), InvalidName> {
+    let fits = (1..=MAX_NAME_CHARACTERS).contains(&text.chars().count());
+    let clean = text.trim() == text && !text.chars().any(char::is_control);
+    if fits && clean { Ok(()) } else { Err(InvalidName) }
+}
+
 /// What is inside a sealed profile.
 pub trait Profile: Serialize + DeserializeOwned {
     /// The JSON that is sealed.
@@ -41,7 +56,7 @@ macro_rules! profile {
     };
 }
 
-profile! { TenantProfile, UserProfile, AppProfile, KeyProfile, }
+profile! { TenantProfile, UserProfile, AppProfile, KeyProfile, TemplateProfile, }
 
 /// A tenant's.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +94,13 @@ pub struct KeyProfile {
     pub name: String,
 }
 
+/// A template's.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateProfile {
+    /// What it is called.
+    pub name: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +115,18 @@ mod tests {
         assert!(std::str::from_utf8(&bytes).unwrap().contains("\"defaultSender\""));
         assert_eq!(AppProfile::from_bytes(&bytes), Ok(app));
         assert_eq!(TenantProfile::from_bytes(b"{}"), Err(UnreadableProfile));
+    }
+
+    #[test]
+    fn names_are_short_and_visible() {
+        let longest = "é".repeat(100);
+        for name in ["A", "Acme & Söhne <GmbH>", "株式会社", &longest] {
+            assert_eq!(check_name(name), Ok(()), "{name}");
+        }
+        let too_long = "é".repeat(101);
+        for name in ["", " ", " Acme", "Acme ", "a\nb", "a\0b", "\u{1b}[31m", &too_long] {
+            assert_eq!(check_name(name), Err(InvalidName), "{name:?}");
+        }
     }
 
     #[test]

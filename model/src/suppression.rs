@@ -101,3 +101,60 @@ pub fn decide(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn added(reason: SuppressionReason) -> SuppressionAdded {
+        SuppressionAdded {
+            tenant: TenantId::from_bytes([1; 16]),
+            app: AppId::from_bytes([2; 16]),
+            recipient: crate::event::KeyedHash([3; 16]),
+            reason,
+            address: SealedText("sealed".into()),
+        }
+    }
+
+    fn removed() -> SuppressionRemoved {
+        let SuppressionAdded { tenant, app, recipient, .. } = added(SuppressionReason::Manual);
+        SuppressionRemoved { tenant, app, recipient }
+    }
+
+    fn decided(
+        given: &[SuppressionEvent],
+        when: &Command,
+    ) -> Result<Vec<SuppressionEvent>, Refusal> {
+        let stream = crate::StreamId::Suppression(crate::SuppressionId::from_bytes([9; 16]));
+        let mut state = Suppression::default();
+        for event in given {
+            let crate::Event::Suppression(read) =
+                crate::Event::decode(stream, &event.encode()).unwrap()
+            else {
+                panic!("a suppression's event")
+            };
+            assert_eq!(&read, event);
+            state.evolve(&read);
+        }
+        decide(&state, when)
+    }
+
+    #[test]
+    fn who_is_listed_stays_for_the_first_reason() {
+        let first = added(SuppressionReason::Bounce);
+        let add = Command::Add(first.clone());
+        assert_eq!(decided(&[], &add), Ok(vec![first.clone().into()]));
+        let again = Command::Add(added(SuppressionReason::Manual));
+        assert_eq!(decided(&[first.into()], &again), Ok(vec![]));
+    }
+
+    #[test]
+    fn who_was_taken_off_can_be_listed_again() {
+        let mut given = vec![added(SuppressionReason::Complaint).into()];
+        assert_eq!(decided(&given, &Command::Remove), Ok(vec![removed().into()]));
+        given.push(removed().into());
+        assert_eq!(decided(&given, &Command::Remove), Err(Refusal::Unknown));
+        let again = added(SuppressionReason::Manual);
+        assert_eq!(decided(&given, &Command::Add(again.clone())), Ok(vec![again.into()]));
+    }
+}

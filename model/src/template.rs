@@ -20,6 +20,8 @@ pub const MAX_VERSIONS: u32 = 10_000;
 pub const MAX_PARTS: usize = 32;
 /// Longest part, in octets of sealed text.
 pub const MAX_PART_OCTETS: usize = 24 * 1024;
+/// Longest sealed profile, in octets: an event takes it beside a part.
+pub const MAX_PROFILE_OCTETS: usize = 4 * 1024;
 
 events! {
     /// An event of a template.
@@ -93,6 +95,9 @@ pub struct TemplateVersionAdded {
     pub part: u16,
     /// How many there are.
     pub parts: u16,
+    /// The template's name from this version on, sealed; with the first part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<SealedText>,
     /// The part's share of the sealed source.
     pub source: SealedText,
 }
@@ -134,17 +139,26 @@ impl Template {
     }
 }
 
+/// A version to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewVersion {
+    /// The template's name, sealed.
+    pub profile: SealedText,
+    /// The parts of its sealed source.
+    pub parts: Vec<SealedText>,
+}
+
 /// What somebody wants of a template.
 #[derive(Debug, Clone)]
 pub enum Command {
-    /// Make it, with the parts of its first version.
-    Create(TemplateCreated, Vec<SealedText>),
-    /// Write a new version, after the one that the caller knew.
+    /// Make it, with its first version.
+    Create(TemplateCreated, NewVersion),
+    /// Write a new version.
     Update {
         /// The version that the new one was made from.
         from_version: u32,
-        /// The parts of the new one.
-        parts: Vec<SealedText>,
+        /// The new one.
+        version: NewVersion,
     },
     /// Take it out of use.
     Delete,
@@ -173,14 +187,14 @@ pub enum Refusal {
 /// The events that `command` leads to, or why it is refused.
 pub fn decide(template: &Template, command: &Command) -> Result<Vec<TemplateEvent>, Refusal> {
     match command {
-        Command::Create(created, parts) => {
+        Command::Create(created, version) => {
             if template.created.is_some() {
                 return Err(Refusal::AlreadyExists);
             }
-            let version = version(1, parts)?;
+            let version = parts(1, version)?;
             Ok(std::iter::once(created.clone().into()).chain(version).collect())
         }
-        Command::Update { from_version, parts } => {
+        Command::Update { from_version, version } => {
             template.created().ok_or(Refusal::Unknown)?;
             if *from_version != template.version {
                 return Err(Refusal::Changed);
@@ -188,7 +202,7 @@ pub fn decide(template: &Template, command: &Command) -> Result<Vec<TemplateEven
             if template.version >= MAX_VERSIONS {
                 return Err(Refusal::TooMany);
             }
-            version(template.version + 1, parts).map(Iterator::collect)
+            parts(template.version + 1, version).map(Iterator::collect)
         }
         Command::Delete => {
             template.created().ok_or(Refusal::Unknown)?;
@@ -197,15 +211,121 @@ pub fn decide(template: &Template, command: &Command) -> Result<Vec<TemplateEven
     }
 }
 
-fn version(
-    version: u32,
-    parts: &[SealedText],
-) -> Result<impl Iterator<Item = TemplateEvent>, Refusal> {
+fn parts(version: u32, new: &NewVersion) -> Result<impl Iterator<Item = TemplateEvent>, Refusal> {
+    let NewVersion { profile, parts } = new;
     let fits = (1..=MAX_PARTS).contains(&parts.len())
+        && profile.0.len() <= MAX_PROFILE_OCTETS
         && parts.iter().all(|part| part.0.len() <= MAX_PART_OCTETS);
     let count = u16::try_from(parts.len()).ok().filter(|_| fits).ok_or(Refusal::TooLarge)?;
     let numbered = (1..=count).zip(parts);
     Ok(numbered.map(move |(part, source)| {
-        TemplateVersionAdded { version, part, parts: count, source: source.clone() }.into()
+        let profile = (part == 1).then(|| profile.clone());
+        TemplateVersionAdded { version, part, parts: count, profile, source: source.clone() }.into()
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn created() -> TemplateCreated {
+        TemplateCreated {
+            tenant: TenantId::from_bytes([1; 16]),
+            app: AppId::from_bytes([2; 16]),
+            slug: Slug::parse("welcome").unwrap(),
+        }
+    }
+
+    fn version(parts: usize) -> NewVersion {
+        let part = |number: usize| SealedText(format!("part{number}").into());
+        NewVersion { profile: SealedText("name".into()), parts: (0..parts).map(part).collect() }
+    }
+
+    fn fold(given: &[TemplateEvent]) -> Template {
+        let stream = crate::StreamId::Template(crate::TemplateId::from_bytes([9; 16]));
+        let mut template = Template::default();
+        for event in given {
+            let crate::Event::Template(read) =
+                crate::Event::decode(stream, &event.encode()).unwrap()
+            else {
+                panic!("a template's event")
+            };
+            assert_eq!(&read, event);
+            template.evolve(&read);
+        }
+        template
+    }
+
+    fn made(parts: usize) -> Vec<TemplateEvent> {
+        decide(&Template::default(), &Command::Create(created(), version(parts))).unwrap()
+    }
+
+    #[test]
+    fn a_template_is_made_once_with_its_first_version() {
+        let events = made(3);
+        let kinds: Vec<_> = events.iter().map(TemplateEvent::kind).collect();
+        assert_eq!(kinds[0], "template.created");
+        assert_eq!(kinds[1..], ["template.version_added"; 3]);
+        assert_eq!(fold(&events).version(), 1);
+        let again = Command::Create(created(), version(1));
+        assert_eq!(decide(&fold(&events), &again), Err(Refusal::AlreadyExists));
+    }
+
+    #[test]
+    fn a_version_counts_once_all_of_it_is_there() {
+        let events = made(3);
+        assert_eq!(fold(&events[..3]).version(), 0);
+        let TemplateEvent::TemplateVersionAdded(last) = &events[3] else { panic!("a part") };
+        assert_eq!((last.version, last.part, last.parts, &last.profile), (1, 3, 3, &None));
+    }
+
+    #[test]
+    fn an_update_follows_the_version_that_was_seen() {
+        let mut events = made(1);
+        let update = |from_version| Command::Update { from_version, version: version(2) };
+        assert_eq!(decide(&Template::default(), &update(1)), Err(Refusal::Unknown));
+        assert_eq!(decide(&fold(&events), &update(2)), Err(Refusal::Changed));
+        events.extend(decide(&fold(&events), &update(1)).unwrap());
+        assert_eq!(fold(&events).version(), 2);
+        assert_eq!(decide(&fold(&events), &update(1)), Err(Refusal::Changed));
+    }
+
+    #[test]
+    fn what_is_deleted_is_unknown() {
+        let mut events = made(1);
+        events.extend(decide(&fold(&events), &Command::Delete).unwrap());
+        assert_eq!(fold(&events).created(), None);
+        assert_eq!(decide(&fold(&events), &Command::Delete), Err(Refusal::Unknown));
+        let update = Command::Update { from_version: 1, version: version(1) };
+        assert_eq!(decide(&fold(&events), &update), Err(Refusal::Unknown));
+    }
+
+    #[test]
+    fn what_does_not_fit_into_events_is_refused() {
+        let create = |version| decide(&Template::default(), &Command::Create(created(), version));
+        let long = |octets: usize| SealedText("a".repeat(octets).into());
+        let with = |part| NewVersion { parts: vec![part], ..version(0) };
+        assert_eq!(create(version(0)), Err(Refusal::TooLarge));
+        assert_eq!(create(version(MAX_PARTS + 1)), Err(Refusal::TooLarge));
+        assert_eq!(create(with(long(MAX_PART_OCTETS + 1))), Err(Refusal::TooLarge));
+        let named = NewVersion { profile: long(MAX_PROFILE_OCTETS + 1), ..version(1) };
+        assert_eq!(create(named), Err(Refusal::TooLarge));
+        let largest = NewVersion {
+            profile: long(MAX_PROFILE_OCTETS),
+            parts: vec![long(MAX_PART_OCTETS); MAX_PARTS],
+        };
+        for event in create(largest).unwrap() {
+            assert!(event.encode().len() <= crate::event::MAX_EVENT_OCTETS);
+        }
+    }
+
+    #[test]
+    fn slugs_are_plain_and_never_look_like_an_id() {
+        for good in ["a", "welcome-mail", "2024.order_paid", &"a".repeat(100)] {
+            assert!(Slug::parse(good).is_some(), "{good}");
+        }
+        for bad in ["", "A", "-a", ".a", "a b", "a/b", "é", "tpl_abc", &"a".repeat(101)] {
+            assert_eq!(Slug::parse(bad), None, "{bad}");
+        }
+    }
 }
