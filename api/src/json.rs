@@ -10,9 +10,10 @@ use std::{borrow::Cow, cell::Cell, fmt};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// Deepest nesting that is looked into. What lies deeper is skipped and marked.
-const MAX_DEPTH: u8 = 8;
-/// Most values in one body: fifty recipients, a hundred files and all else need a tenth of it.
-const MAX_VALUES: usize = 10_000;
+pub(crate) const MAX_DEPTH: u8 = 16;
+/// Most values in one body: fifty recipients, a hundred files and all else need a tenth of it, a
+/// hundred messages to a few people each a third.
+const MAX_VALUES: usize = 20_000;
 
 /// A value as it was written.
 #[derive(Debug, PartialEq)]

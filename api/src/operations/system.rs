@@ -33,7 +33,11 @@ impl SystemOperations {
         if !shared.log.health().writable {
             return not_ready("The log does not take writes.");
         }
-        if !shared.settled().await {
+        let settled = shared.settled().await;
+        if shared.read.health().halted.is_some() {
+            return not_ready("The read models have stopped: they have to be rebuilt.");
+        }
+        if !settled {
             return not_ready("The read models are behind the log.");
         }
         if !shared.platform.is_open() {

@@ -28,7 +28,7 @@ pub(crate) fn read(fields: &mut Fields<'_>, findings: &mut Findings) -> People {
     let bcc = mailboxes(fields, "bcc", MAX_RECIPIENTS, findings);
     if to.len() + cc.len() + bcc.len() > MAX_RECIPIENTS {
         let words = format!("has, with cc and bcc, more than {MAX_RECIPIENTS} recipients");
-        findings.add("to", words);
+        findings.add(fields.path("to"), words);
     }
     let reply_to = mailboxes(fields, "replyTo", MAX_REPLY_TO, findings);
     People { from, to, cc, bcc, reply_to }
@@ -36,14 +36,15 @@ pub(crate) fn read(fields: &mut Fields<'_>, findings: &mut Findings) -> People {
 
 fn from(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<Mailbox> {
     let from = fields.take("from", findings)?;
-    let mut fields = Fields::of(from, "from", findings)?;
+    let mut fields = Fields::of(from, &fields.path("from"), findings)?;
     let email = fields.required_text("email", findings).and_then(|email| {
         let parsed = EmailAddress::parse(&email);
-        parsed.map_err(|error| findings.add("from.email", error.to_string())).ok()
+        parsed.map_err(|error| findings.add(fields.path("email"), error.to_string())).ok()
     });
     let name = fields.text("name", findings).and_then(|name| {
         let parsed = DisplayName::parse(&name);
-        parsed.map_err(|error| findings.add("from.name", error.to_string())).ok().flatten()
+        let parsed = parsed.map_err(|error| findings.add(fields.path("name"), error.to_string()));
+        parsed.ok().flatten()
     });
     fields.finish(findings);
     Some(Mailbox { email: email?, name })
@@ -51,11 +52,12 @@ fn from(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<Mailbox> {
 
 fn to(fields: &mut Fields<'_>, findings: &mut Findings) -> Vec<Mailbox> {
     let Some(value) = fields.required("to", findings) else { return Vec::new() };
+    let path = fields.path("to");
     if value == crate::json::Json::List(Vec::new()) {
-        findings.add("to", "must have at least one recipient");
+        findings.add(path, "must have at least one recipient");
         return Vec::new();
     }
-    parse(crate::fields::entries(value, "to", MAX_RECIPIENTS, findings), findings)
+    parse(crate::fields::entries(value, &path, MAX_RECIPIENTS, findings), findings)
 }
 
 fn mailboxes(

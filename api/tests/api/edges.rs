@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use api::{ApiOptions, ApiParts};
-use eventlog::Fault;
+use eventlog::{Append, EventLog as _, Fault, NewEvent, Version};
+use model::{EventId, MessageId, StreamId};
 use poem::{Request, http::Method};
 use serde_json::Value;
 
-use crate::world::{World, email, request};
+use crate::world::{START, World, email, request};
 
 fn get(path: &str) -> Request {
     Request::builder().uri_str(path).finish()
@@ -61,6 +62,24 @@ async fn a_server_that_cannot_write_is_not_ready() {
     assert!(sent.status >= 500, "{}", sent.json);
     let answer = world.call(get("/readyz")).await.expect(503);
     assert_eq!(answer.error(), "not_ready");
+    world.call(get("/healthz")).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_server_whose_read_models_have_stopped_is_not_ready() {
+    let world = World::start().await;
+    let data: &[u8] = br#"{"type":"message.teleported","v":1}"#;
+    let append = Append {
+        stream: StreamId::Message(MessageId::from_bytes([7; 16])),
+        expected: Version::NONE,
+        at: START,
+        events: vec![NewEvent { id: EventId::from_bytes([7; 16]), data: data.into() }],
+        content: Vec::new(),
+    };
+    world.log.append(append).await.unwrap();
+    let answer = world.call(get("/readyz")).await.expect(503);
+    assert_eq!(answer.error(), "not_ready");
+    assert!(answer.json["message"].as_str().unwrap().contains("stopped"), "{}", answer.json);
     world.call(get("/healthz")).await.expect(200);
 }
 

@@ -13,6 +13,8 @@ mod access;
 mod bad_requests;
 mod described;
 mod edges;
+mod faulty;
+mod objects;
 mod reading;
 mod sending;
 mod serving;

@@ -1,0 +1,59 @@
+//! One of each thing that a path can name.
+
+use serde_json::Value;
+
+use crate::world::{World, email};
+
+/// What belongs to the world's app.
+pub(crate) struct Objects {
+    message: String,
+}
+
+impl Objects {
+    pub(crate) async fn of(world: &World) -> Self {
+        Self { message: world.accepted(&email()).await }
+    }
+
+    /// The path with its parameters filled in. One that is not known here fails: whoever adds it
+    /// says what it names.
+    pub(crate) fn path(&self, template: &str) -> String {
+        filled(template, |name| match name {
+            "messageId" => self.message.clone(),
+            other => panic!("a path parameter that is not known here: {other}"),
+        })
+    }
+}
+
+/// The path with each parameter as an id that nobody has.
+pub(crate) fn missing(template: &str) -> String {
+    filled(template, |name| match name {
+        "messageId" => "msg_01kb05yt7qe5tvnr4w8jhjkz2m".to_owned(),
+        other => panic!("a path parameter that is not known here: {other}"),
+    })
+}
+
+/// The path with each parameter filled in by its name.
+pub(crate) fn filled(template: &str, mut value: impl FnMut(&str) -> String) -> String {
+    let segments = template.split('/').map(|segment| {
+        let name = segment.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
+        name.map_or_else(|| segment.to_owned(), &mut value)
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+/// A body that an operation takes: the example of the document. `None` for one that takes none.
+pub(crate) fn body(operation: &Value, document: &Value) -> Option<Value> {
+    let schema = operation.pointer("/requestBody/content/application~1json/schema")?;
+    Some(example(schema, document))
+}
+
+fn example(schema: &Value, document: &Value) -> Value {
+    if let Some(name) = schema["$ref"].as_str() {
+        return example(document.pointer(name.strip_prefix('#').unwrap()).unwrap(), document);
+    }
+    match schema.get("example") {
+        Some(example) => example.clone(),
+        None if schema["type"] == "array" => vec![example(&schema["items"], document)].into(),
+        None => panic!("a body without an example: {schema}"),
+    }
+}
