@@ -31,6 +31,12 @@ pub trait EventLog: Send + Sync + 'static {
     /// Appends events to one stream. Dropping the future does not take the append back.
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, AppendError>>;
 
+    /// Appends to several streams, each named once: all are written or none is, whatever happens. A
+    /// conflict of one is the conflict of all. Together they keep within the bounds of one append;
+    /// at most [`crate::MAX_APPENDS`]. Answered in their order.
+    fn append_all(&self, appends: Vec<Append>)
+    -> BoxFuture<'_, Result<Vec<Appended>, AppendError>>;
+
     /// The events of a stream after a version, oldest first; empty at its end. Returns at most
     /// `limit`, [`MAX_READ_EVENTS`] events and about [`MAX_READ_BYTES`].
     fn read_stream(

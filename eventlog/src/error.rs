@@ -3,7 +3,9 @@
 use std::{io, path::PathBuf, sync::Arc};
 
 use crate::{
-    event::{MAX_APPEND_BYTES, MAX_APPEND_CONTENT, MAX_APPEND_EVENTS, MAX_EVENT_BYTES},
+    event::{
+        MAX_APPEND_BYTES, MAX_APPEND_CONTENT, MAX_APPEND_EVENTS, MAX_APPENDS, MAX_EVENT_BYTES,
+    },
     position::{Position, Version},
 };
 
@@ -81,6 +83,15 @@ pub enum Bound {
         /// How many there were.
         count: usize,
     },
+    /// No append, or too many together.
+    #[error("{count} appends together; 1 to {MAX_APPENDS} are allowed")]
+    AppendCount {
+        /// How many there were.
+        count: usize,
+    },
+    /// Two appends to one stream together.
+    #[error("two appends to one stream together")]
+    StreamTwice,
     /// The data of an event is not the text of a JSON object.
     #[error("an event that is not the text of a JSON object")]
     NotAnObject,

@@ -13,14 +13,14 @@
 //! | 2 | number of content locations, then 48 bytes each (hour 4, offset 8, length 4, hash 32) |
 //! | 4 | length of the data, then the data |
 
-use std::{fmt, pin::Pin};
+use std::{collections::HashSet, fmt, pin::Pin};
 
 use model::{EventId, StreamId, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{
     content::{ContentHash, ContentLocation, Hour, Sealed},
-    error::Bound,
+    error::{AppendError, Bound, Cause},
     position::{Position, Version},
 };
 
@@ -32,6 +32,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub const MAX_EVENT_BYTES: usize = 32 * 1024;
 /// Most events of one [`Append`].
 pub const MAX_APPEND_EVENTS: usize = 1000;
+/// Most appends that are written together.
+pub const MAX_APPENDS: usize = 256;
 /// Most bytes of event data in one [`Append`]; bounds a journal frame.
 pub const MAX_APPEND_BYTES: usize = 8 * 1024 * 1024;
 /// Most sealed records of one [`Append`].
@@ -223,6 +225,38 @@ impl Append {
     pub(crate) fn content_len(&self) -> usize {
         self.content.iter().map(|sealed| sealed.as_bytes().len()).sum()
     }
+}
+
+/// Whether appends that belong together keep within the bounds of the log.
+pub(crate) fn check_all(appends: &[Append]) -> Result<(), Bound> {
+    if appends.is_empty() || appends.len() > MAX_APPENDS {
+        return Err(Bound::AppendCount { count: appends.len() });
+    }
+    appends.iter().try_for_each(Append::check)?;
+    if let [_] = appends {
+        return Ok(());
+    }
+    let streams: HashSet<StreamId> = appends.iter().map(|append| append.stream).collect();
+    if streams.len() < appends.len() {
+        return Err(Bound::StreamTwice);
+    }
+    let octets =
+        |append: &Append| append.events.iter().map(|event| event.data.len()).sum::<usize>();
+    let bytes = appends.iter().map(octets).sum();
+    if bytes > MAX_APPEND_BYTES {
+        return Err(Bound::AppendBytes { bytes });
+    }
+    let count = appends.iter().map(|append| append.events.len()).sum();
+    if count > MAX_APPEND_EVENTS {
+        return Err(Bound::EventCount { count });
+    }
+    Ok(())
+}
+
+/// The answer to one append that was made alone.
+pub(crate) fn only(answer: Result<Vec<Appended>, AppendError>) -> Result<Appended, AppendError> {
+    // One append, one answer; anything else would not say whether it was written.
+    answer?.pop().ok_or(AppendError::Unknown(Cause::Closed))
 }
 
 /// The place from which the next event goes on: after `position`, with its hash and time.

@@ -89,7 +89,7 @@ pub use contract::{EventLog, Health, MAX_READ_BYTES, MAX_READ_EVENTS};
 pub use error::{AppendError, Bound, Cause, CloseError, ContentError, OpenError, ReadError};
 pub use event::{
     Append, Appended, BoxFuture, ChainHash, MAX_APPEND_BYTES, MAX_APPEND_CONTENT,
-    MAX_APPEND_EVENTS, MAX_EVENT_BYTES, NewEvent, Recorded,
+    MAX_APPEND_EVENTS, MAX_APPENDS, MAX_EVENT_BYTES, NewEvent, Recorded,
 };
 pub use export::export;
 pub use log::{KeepJournal, Log, LogOptions, LogStats, Rebuilt, Recovery, rebuild};

@@ -26,7 +26,7 @@ use crate::{
     content::{ContentLocation, Hour, Sealed},
     contract::{EventLog, Health},
     error::{AppendError, Cause, CloseError, ContentError, OpenError, ReadError},
-    event::{Append, Appended, BoxFuture, Recorded},
+    event::{Append, Appended, BoxFuture, Recorded, check_all, only},
     layout::Layout,
     position::{Position, Version},
     verify::{VerifyError, VerifyReport},
@@ -179,16 +179,17 @@ impl Log {
         crate::verify::verify_open(&self.shared.index, &self.shared.content, progress)
     }
 
-    async fn append_waiting(&self, append: Append) -> Result<Appended, AppendError> {
-        append.check().map_err(AppendError::Invalid)?;
+    async fn append_waiting(&self, appends: Vec<Append>) -> Result<Vec<Appended>, AppendError> {
+        check_all(&appends).map_err(AppendError::Invalid)?;
         let not_written = |()| AppendError::NotWritten(self.shared.closed_cause());
         let requests = self.requests.lock().clone().ok_or(()).map_err(not_written)?;
-        let kib = (append.encoded_len() + append.content_len()) / 1024 + 1;
+        let bytes = |append: &Append| append.encoded_len() + append.content_len();
+        let kib = appends.iter().map(bytes).sum::<usize>() / 1024 + 1;
         let kib = u32::try_from(kib.min(WAITING_KIB)).unwrap_or(u32::MAX);
         let space = Arc::clone(&self.space).acquire_many_owned(kib).await;
         let space = space.map_err(|_| not_written(()))?;
         let (answer, answered) = oneshot::channel();
-        let waiting = Waiting { append, answer, space };
+        let waiting = Waiting { appends, answer, space };
         requests.send(waiting).await.map_err(|_| not_written(()))?;
         drop(requests);
         // The committer answers all it took; it is gone only if it failed in the middle.
@@ -198,7 +199,14 @@ impl Log {
 
 impl EventLog for Log {
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, AppendError>> {
-        Box::pin(self.append_waiting(append))
+        Box::pin(async { only(self.append_waiting(vec![append]).await) })
+    }
+
+    fn append_all(
+        &self,
+        appends: Vec<Append>,
+    ) -> BoxFuture<'_, Result<Vec<Appended>, AppendError>> {
+        Box::pin(self.append_waiting(appends))
     }
 
     fn read_stream(

@@ -11,7 +11,7 @@ use crate::{
     content::{ContentLocation, Hour, Sealed},
     contract::{EventLog, Health, MAX_READ_BYTES, MAX_READ_EVENTS},
     error::{AppendError, Cause, CloseError, ContentError, ReadError},
-    event::{Append, Appended, BoxFuture, ChainEnd, Recorded},
+    event::{Append, Appended, BoxFuture, ChainEnd, Recorded, check_all, only},
     position::{Position, Version},
 };
 
@@ -86,16 +86,18 @@ impl MemoryLog {
         self.state.lock().unwritable = None;
     }
 
-    fn append_now(&self, append: Append) -> Result<(Appended, Fault), AppendError> {
-        append.check().map_err(AppendError::Invalid)?;
+    fn append_now(&self, appends: Vec<Append>) -> Result<(Vec<Appended>, Fault), AppendError> {
+        check_all(&appends).map_err(AppendError::Invalid)?;
         let mut state = self.state.lock();
         if let Some(cause) = &state.unwritable {
             return Err(AppendError::NotWritten(cause.clone()));
         }
-        let actual = state.version(append.stream);
-        if actual != append.expected {
-            state.health.conflicts += 1;
-            return Err(AppendError::Conflict { actual });
+        for append in &appends {
+            let actual = state.version(append.stream);
+            if actual != append.expected {
+                state.health.conflicts += 1;
+                return Err(AppendError::Conflict { actual });
+            }
         }
         let fault = state.faults.pop_front().unwrap_or(Fault::Pass);
         let failed = match fault {
@@ -111,8 +113,8 @@ impl MemoryLog {
             }
         };
         if matches!(fault, Fault::Pass | Fault::Held | Fault::UnknownWritten) {
-            let appended = state.write(append);
-            self.head.send_replace(appended.last_position);
+            let appended: Vec<_> = appends.into_iter().map(|append| state.write(append)).collect();
+            self.head.send_replace(state.end().position);
             if failed.is_none() {
                 state.health.appends += 1;
                 return Ok((appended, fault));
@@ -181,9 +183,16 @@ fn index_after(number: u64) -> usize {
 
 impl EventLog for MemoryLog {
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, AppendError>> {
+        Box::pin(async { only(self.append_all(vec![append]).await) })
+    }
+
+    fn append_all(
+        &self,
+        appends: Vec<Append>,
+    ) -> BoxFuture<'_, Result<Vec<Appended>, AppendError>> {
         Box::pin(async move {
             let mut released = self.released.subscribe();
-            let (appended, fault) = self.append_now(append)?;
+            let (appended, fault) = self.append_now(appends)?;
             if fault == Fault::Held && released.changed().await.is_err() {
                 return Err(AppendError::Unknown(Cause::Closed));
             }

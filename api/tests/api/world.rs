@@ -44,6 +44,13 @@ impl EventLog for CountingLog {
         self.inner.append(append)
     }
 
+    fn append_all(
+        &self,
+        appends: Vec<Append>,
+    ) -> BoxFuture<'_, Result<Vec<Appended>, AppendError>> {
+        self.inner.append_all(appends)
+    }
+
     fn read_stream(
         &self,
         stream: StreamId,

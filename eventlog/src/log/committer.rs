@@ -28,15 +28,30 @@ const SEAL_EARLY_EVENTS: usize = 2048;
 /// Stream versions that are remembered, twice over.
 const VERSIONS: usize = 64 * 1024;
 
-type Answer = oneshot::Sender<Result<Appended, AppendError>>;
+type Answer = oneshot::Sender<Result<Vec<Appended>, AppendError>>;
 
-/// An append that waits for its answer.
+/// Appends that wait for their answer: all are written, in one frame, or none is.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub(super) append: Append,
+    /// To one stream each.
+    pub(super) appends: Vec<Append>,
     pub(super) answer: Answer,
     /// Its share of the bytes that may wait.
     pub(super) space: OwnedSemaphorePermit,
+}
+
+impl Waiting {
+    fn events(&self) -> usize {
+        self.appends.iter().map(|append| append.events.len()).sum()
+    }
+
+    fn bytes(&self) -> usize {
+        self.appends.iter().map(Append::encoded_len).sum()
+    }
+
+    fn content(&self) -> usize {
+        self.appends.iter().map(Append::content_len).sum()
+    }
 }
 
 /// What the check of the expected version said.
@@ -91,9 +106,9 @@ impl Committer {
         let mut group = Vec::new();
         let mut next = Some(first);
         while let Some(waiting) = next {
-            events += waiting.append.events.len();
-            bytes += waiting.append.encoded_len();
-            content += waiting.append.content_len();
+            events += waiting.events();
+            bytes += waiting.bytes();
+            content += waiting.content();
             group.push(waiting);
             let full = events >= MAX_GROUP_EVENTS
                 || bytes >= MAX_GROUP_BYTES
@@ -119,7 +134,8 @@ impl Committer {
                 // Without space for content, events alone may still find theirs.
                 group = self.refuse_content(group, &cause);
                 verdicts = self.admit(&group);
-                vec![Box::default(); group.len()]
+                let appends = group.iter().map(|waiting| waiting.appends.len()).sum();
+                vec![Box::default(); appends]
             }
         };
         self.write_frame(group, verdicts, content);
@@ -129,21 +145,30 @@ impl Committer {
     fn admit(&mut self, group: &[Waiting]) -> Vec<Verdict> {
         let mut moved: HashMap<StreamId, Version> = HashMap::new();
         let mut verdicts = Vec::with_capacity(group.len());
-        for Waiting { append, .. } in group {
-            let actual = match moved.get(&append.stream) {
-                Some(version) => Ok(*version),
-                None => self.version(append.stream),
-            };
-            verdicts.push(match actual {
-                Err(cause) => Verdict::Failed(cause),
-                Ok(actual) if actual != append.expected => Verdict::Conflict(actual),
-                Ok(actual) => {
-                    moved.insert(append.stream, actual.plus(append.events.len() as u64));
-                    Verdict::Write
-                }
-            });
+        for Waiting { appends, .. } in group {
+            let verdict = appends.iter().map(|append| self.judge(append, &moved));
+            // To one stream each, so none stands in another's way.
+            let verdict = verdict.into_iter().find(|verdict| !matches!(verdict, Verdict::Write));
+            if verdict.is_none() {
+                moved.extend(appends.iter().map(|append| {
+                    (append.stream, append.expected.plus(append.events.len() as u64))
+                }));
+            }
+            verdicts.push(verdict.unwrap_or(Verdict::Write));
         }
         verdicts
+    }
+
+    fn judge(&mut self, append: &Append, moved: &HashMap<StreamId, Version>) -> Verdict {
+        let actual = match moved.get(&append.stream) {
+            Some(version) => Ok(*version),
+            None => self.version(append.stream),
+        };
+        match actual {
+            Err(cause) => Verdict::Failed(cause),
+            Ok(actual) if actual != append.expected => Verdict::Conflict(actual),
+            Ok(_) => Verdict::Write,
+        }
     }
 
     fn version(&mut self, stream: StreamId) -> Result<Version, Cause> {
@@ -153,7 +178,8 @@ impl Committer {
         self.shared.version(stream).map_err(|error| Cause::Io(error.to_string().into()))
     }
 
-    /// The content of those that are to be written, in the hours of their events.
+    /// The content of those that are to be written, in the hours of their events: for each append,
+    /// in the order of the group.
     fn write_content(
         &mut self,
         group: &[Waiting],
@@ -162,14 +188,16 @@ impl Committer {
         let mut at = self.end.at;
         let mut records: Vec<(Hour, &[Sealed])> = Vec::with_capacity(group.len());
         for (waiting, verdict) in group.iter().zip(verdicts) {
-            let content = match verdict {
-                Verdict::Write => {
-                    at = at.max(waiting.append.at);
-                    waiting.append.content.as_slice()
-                }
-                Verdict::Conflict(_) | Verdict::Failed(_) => &[],
-            };
-            records.push((Hour::of(at), content));
+            for append in &waiting.appends {
+                let content = match verdict {
+                    Verdict::Write => {
+                        at = at.max(append.at);
+                        append.content.as_slice()
+                    }
+                    Verdict::Conflict(_) | Verdict::Failed(_) => &[],
+                };
+                records.push((Hour::of(at), content));
+            }
         }
         if records.iter().any(|(_, content)| !content.is_empty()) {
             self.shared.content.reach(Hour::of(at));
@@ -189,12 +217,23 @@ impl Committer {
         let out = self.frame.begin();
         let mut recorded: Vec<Recorded> = Vec::new();
         let mut answers = Vec::with_capacity(group.len());
-        for ((waiting, verdict), content) in group.into_iter().zip(verdicts).zip(content) {
-            let Waiting { append, answer, space } = waiting;
+        let mut content = content.into_iter();
+        for (waiting, verdict) in group.into_iter().zip(verdicts) {
+            let Waiting { appends, answer, space } = waiting;
+            let located = appends.into_iter().zip(&mut content);
             let result = match verdict {
-                Verdict::Write => Ok(end.record(append, content, out, &mut recorded)),
-                Verdict::Conflict(actual) => Err(AppendError::Conflict { actual }),
-                Verdict::Failed(cause) => Err(AppendError::NotWritten(cause)),
+                Verdict::Write => Ok(located
+                    .map(|(append, content)| end.record(append, content, out, &mut recorded))
+                    .collect()),
+                Verdict::Conflict(actual) => {
+                    // Each has its place among the contents, an empty one.
+                    located.for_each(drop);
+                    Err(AppendError::Conflict { actual })
+                }
+                Verdict::Failed(cause) => {
+                    located.for_each(drop);
+                    Err(AppendError::NotWritten(cause))
+                }
             };
             drop(space);
             answers.push((answer, result));
@@ -240,7 +279,7 @@ impl Committer {
     /// conflict was so with appends of the same group perhaps, so it is not said.
     fn answer_failed(
         &self,
-        answers: Vec<(Answer, Result<Appended, AppendError>)>,
+        answers: Vec<(Answer, Result<Vec<Appended>, AppendError>)>,
         failed: &AppendError,
     ) {
         for (answer, result) in answers {
@@ -263,13 +302,12 @@ impl Committer {
 
     /// Refuses those that bring content; the others remain.
     fn refuse_content(&self, group: Vec<Waiting>, cause: &Cause) -> Vec<Waiting> {
-        let (with, without) =
-            group.into_iter().partition(|waiting| !waiting.append.content.is_empty());
+        let (with, without) = group.into_iter().partition(|waiting| waiting.content() > 0);
         self.refuse(with, cause);
         without
     }
 
-    fn answer(&self, answer: Answer, result: Result<Appended, AppendError>) {
+    fn answer(&self, answer: Answer, result: Result<Vec<Appended>, AppendError>) {
         let counters = &self.shared.counters;
         let counter = match &result {
             Ok(_) => &counters.appends,

@@ -3,7 +3,8 @@
 use std::{collections::HashSet, sync::Arc};
 
 use eventlog::{
-    AppendError, Bound, Cause, ContentError, EventLog, Fault, Hour, MemoryLog, Position, Version,
+    Append, AppendError, Bound, Cause, ContentError, EventLog, Fault, Hour, MemoryLog, Position,
+    Version,
 };
 use model::Timestamp;
 
@@ -283,4 +284,90 @@ fn a_held_answer_comes_when_it_is_released() {
     assert!(!task.is_finished());
     log.release_held();
     assert!(runtime.block_on(task).unwrap().is_ok());
+}
+
+#[test]
+fn appends_together_are_written_together() {
+    on_each(|log| {
+        let first = Append { content: vec![sealed("one")], ..append(1, 0, [1, 2]) };
+        let second = Append { content: vec![sealed("two"), sealed("three")], ..append(2, 0, [3]) };
+        let answered = block_on(log.append_all(vec![first, second, append(3, 0, [4])])).unwrap();
+        let last: Vec<_> = answered.iter().map(|appended| appended.last_position.get()).collect();
+        assert_eq!(last, [2, 3, 4]);
+        let read = everything(&*log);
+        let streams: Vec<_> = read.iter().map(|event| event.stream).collect();
+        assert_eq!(streams, [stream(1), stream(1), stream(2), stream(3)]);
+        let texts: Vec<_> = read
+            .iter()
+            .flat_map(|event| &event.content)
+            .map(|location| log.read_content(location).unwrap())
+            .collect();
+        assert_eq!(texts.len(), 3);
+        assert_eq!(*log.head().borrow(), Position::new(4));
+    });
+}
+
+#[test]
+fn a_conflict_of_one_is_the_conflict_of_all() {
+    on_each(|log| {
+        block_on(log.append(append(2, 0, [1]))).unwrap();
+        let together = vec![append(1, 0, [2]), append(2, 0, [3]), append(3, 0, [4])];
+        let refused = block_on(log.append_all(together));
+        assert_eq!(refused, Err(AppendError::Conflict { actual: Version::new(1) }));
+        assert_eq!(everything(&*log).len(), 1);
+        // Nothing of it stands in the way of the next.
+        block_on(log.append_all(vec![append(1, 0, [2]), append(2, 1, [3])])).unwrap();
+        assert_eq!(everything(&*log).len(), 3);
+    });
+}
+
+#[test]
+fn appends_together_keep_within_bounds() {
+    on_each(|log| {
+        let invalid = |appends: Vec<Append>| match block_on(log.append_all(appends)) {
+            Err(AppendError::Invalid(bound)) => bound,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(invalid(vec![]), Bound::AppendCount { count: 0 });
+        let many = (0..257).map(|number| append(number, 0, [number])).collect();
+        assert_eq!(invalid(many), Bound::AppendCount { count: 257 });
+        assert_eq!(invalid(vec![append(1, 0, [1]), append(1, 1, [2])]), Bound::StreamTwice);
+        let events = |to| append(to, 0, 0..600);
+        assert_eq!(invalid(vec![events(1), events(2)]), Bound::EventCount { count: 1200 });
+        assert!(everything(&*log).is_empty());
+    });
+}
+
+/// Those who append together and alone at once: each group shows whole, in one piece.
+#[test]
+fn groups_are_never_mixed() {
+    on_each(|log| {
+        let writers: Vec<_> = (0..8_u64)
+            .map(|writer| {
+                let log = Arc::clone(&log);
+                std::thread::spawn(move || {
+                    for round in 0..20 {
+                        let to = |place| 1_000 * writer + 10 * round + place;
+                        let group = (0..5).map(|place| append(to(place), 0, [to(place)]));
+                        block_on(log.append_all(group.collect())).unwrap();
+                        block_on(log.append(append(to(9), 0, [to(9)]))).unwrap();
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        let streams: Vec<_> = everything(&*log).iter().map(|event| event.stream).collect();
+        assert_eq!(streams.len(), 8 * 20 * 6);
+        for writer in 0..8 {
+            for round in 0..20 {
+                let to = |place: u64| stream(1_000 * writer + 10 * round + place);
+                let at = streams.iter().position(|known| *known == to(0)).unwrap();
+                for place in 0..5 {
+                    assert_eq!(streams[at + usize::try_from(place).unwrap()], to(place));
+                }
+            }
+        }
+    });
 }

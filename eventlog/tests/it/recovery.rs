@@ -28,7 +28,8 @@ fn forget_sealed(dir: &Path) {
     std::fs::remove_file(dir.join("checkpoint")).unwrap();
 }
 
-/// A log of one segment: 20 small frames and a last one of `last` events.
+/// A log of one segment: 20 small frames and a last one of `last` events, of two streams that were
+/// appended to together.
 fn one_segment(dir: &Path, last: u64) -> (PathBuf, usize, usize) {
     let options = LogOptions { segment_bytes: 1 << 30, ..options() };
     let log = Log::open(dir, options).unwrap();
@@ -37,7 +38,8 @@ fn one_segment(dir: &Path, last: u64) -> (PathBuf, usize, usize) {
             log.append(append(number, 0, [number])).await.unwrap();
         }
     });
-    block_on(log.append(append(99, 0, 0..last))).unwrap();
+    let together = vec![append(99, 0, 0..last - 1), append(100, 0, [last - 1])];
+    block_on(log.append_all(together)).unwrap();
     drop(log);
     forget_sealed(dir);
     let file = journal_files(dir).pop().unwrap();
