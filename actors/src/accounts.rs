@@ -134,7 +134,7 @@ impl Platform {
         let app = AppId::new(self.node().now(), entropy::bytes()?);
         let profile = AppProfile { name: name.to_owned(), default_sender };
         let profile = self.seal_profile(app.as_bytes(), &profile)?;
-        let command = tenant::Command::CreateApp(AppCreated { app, profile });
+        let command = tenant::Command::CreateApp(AppCreated { app, permissions: None, profile });
         self.change::<Tenant>(tenant, vec![command]).await?;
         Ok(app)
     }
@@ -161,6 +161,8 @@ impl Platform {
             scopes: scopes.to_vec(),
             rate_limit_per_minute,
             expires_at,
+            allowed_domains: Vec::new(),
+            allowed_addresses: Vec::new(),
             profile: self.seal_profile(key.as_bytes(), &KeyProfile { name: name.to_owned() })?,
         });
         self.change::<Tenant>(tenant, vec![command]).await?;
@@ -285,7 +287,7 @@ impl Platform {
     }
 
     /// Has commands carried out and waits until it shows.
-    async fn change<A: Governed>(
+    pub(crate) async fn change<A: Governed>(
         &self,
         id: A::Id,
         commands: Vec<A::Command>,

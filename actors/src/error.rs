@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use model::{domain, message, tenant};
+use model::{domain, message, suppression, template, tenant};
+use templates::RenderFailure;
 
 /// Why a message was not taken over, or is not known to have been.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// A rule says no. Nothing was stored, and an idempotency key was not used up.
     #[error(transparent)]
@@ -29,11 +30,20 @@ pub enum SendError {
 }
 
 /// The rule that says no.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendRefusal {
     /// The request names no author, and the app has no default sender.
     #[error("there is no author and the app has no default sender")]
     NoDefaultSender,
+    /// Neither the request nor its template has a subject.
+    #[error("there is no subject")]
+    NoSubject,
+    /// The app has no such template, or no such version of it.
+    #[error("there is no such template")]
+    TemplateNotFound,
+    /// The template became nothing with these variables.
+    #[error("the template could not be rendered: {0}")]
+    TemplateRender(RenderFailure),
     /// A rule of messages.
     #[error(transparent)]
     Message(#[from] message::Refusal),
@@ -77,6 +87,12 @@ pub enum ChangeError {
     /// A rule of domains says no.
     #[error(transparent)]
     Domain(#[from] domain::Refusal),
+    /// A rule of templates says no.
+    #[error(transparent)]
+    Template(#[from] template::Refusal),
+    /// A rule of suppression lists says no.
+    #[error(transparent)]
+    Suppression(#[from] suppression::Refusal),
     /// The record cannot be written, or it is not known whether it was.
     #[error("the record cannot be written now")]
     Unavailable,
@@ -86,6 +102,38 @@ pub enum ChangeError {
     /// A fault of ours.
     #[error("an internal fault")]
     Internal,
+}
+
+/// Why a template was not written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// It does not compile: everything that is wrong with it.
+    #[error("the template has faults")]
+    Faulty(Vec<templates::Fault>),
+    /// It was not recorded.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+}
+
+impl From<template::Refusal> for TemplateError {
+    fn from(refusal: template::Refusal) -> Self {
+        Self::Change(refusal.into())
+    }
+}
+
+/// Why a batch was not taken over: nothing of it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BatchError {
+    /// These messages are refused, by their places in the batch.
+    Refused(Vec<(usize, SendRefusal)>),
+    /// The batch as a whole.
+    Whole(SendError),
+}
+
+impl From<SendError> for BatchError {
+    fn from(error: SendError) -> Self {
+        Self::Whole(error)
+    }
 }
 
 /// Why the platform did not start.

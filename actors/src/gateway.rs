@@ -4,12 +4,14 @@ use std::{collections::HashSet, sync::Arc};
 
 use eventlog::{HashPurpose, Purpose, ReplyKey, Sealed, VaultError};
 use model::{
-    MessageId, Timestamp,
+    MessageId, StreamId, Timestamp,
     address::Mailbox,
     content::{Body, Head, Recipient, RecipientKind},
     domain::DomainStatus,
     event::{KeyedHash, RecipientHash, RequestHash},
-    message::{self, Accept, AcceptedRecipient, Command, Facts, Message, SenderStanding},
+    message::{
+        self, Accept, AcceptedRecipient, Command, Facts, Message, SenderStanding, TemplateUse,
+    },
     retry::Jitter,
 };
 use serde::Serialize;
@@ -21,10 +23,12 @@ use crate::{
     error::{SendError, SendRefusal},
     figures::Stopwatch,
     letter::Content,
-    message::{Acceptance, Msg},
+    message::{Acceptance, Msg, Standing},
     node::Node,
     registry::{Full, Share},
-    request::{Caller, IdempotencyKey, SendRequest, Sent},
+    request::{Caller, IdempotencyKey, SendRequest, Sent, TemplateRef},
+    sourced::Sourced,
+    suppressions, templates,
 };
 
 /// Content larger than this is sealed where it does not hold up the runtime: 64 KiB take about as
@@ -46,13 +50,13 @@ pub(crate) async fn send(
     Ok(sent)
 }
 
-fn overloaded(node: &Node) -> SendError {
+pub(crate) fn overloaded(node: &Node) -> SendError {
     node.figures.overloaded.increment(1);
     SendError::Overloaded { retry_after: Overloaded::retry_after() }
 }
 
 /// What a request's content takes in memory, about.
-fn octets(request: &SendRequest) -> u64 {
+pub(crate) fn octets(request: &SendRequest) -> u64 {
     let Body { text, html, headers, attachments } = &request.body;
     let texts = [text, html].into_iter().flatten().map(String::len).sum::<usize>();
     let pairs = headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
@@ -76,10 +80,31 @@ fn recipients(request: &SendRequest) -> Vec<Recipient> {
         .collect()
 }
 
-struct Entry<'a> {
-    node: &'a Arc<Node>,
-    caller: &'a Caller,
-    octets: u64,
+/// By what a message is known before it exists.
+pub(crate) struct Named {
+    pub(crate) message: MessageId,
+    /// Set when the request had an idempotency key.
+    pub(crate) request: Option<RequestHash>,
+    /// Whether it is known to be there already.
+    pub(crate) exists: bool,
+}
+
+/// A message that only needs to be recorded.
+pub(crate) struct Prepared {
+    pub(crate) message: MessageId,
+    pub(crate) accept: Command,
+    pub(crate) standing: Standing,
+    pub(crate) content: Content,
+    /// Head, then body.
+    pub(crate) sealed: [Sealed; 2],
+}
+
+/// A caller's way in with one message.
+pub(crate) struct Entry<'a> {
+    pub(crate) node: &'a Arc<Node>,
+    pub(crate) caller: &'a Caller,
+    /// What its content takes in memory, about.
+    pub(crate) octets: u64,
 }
 
 impl Entry<'_> {
@@ -89,6 +114,38 @@ impl Entry<'_> {
         admitted: Admitted,
         room: Room,
     ) -> Result<Sent, SendError> {
+        let node = self.node;
+        let key = request.idempotency_key.as_ref();
+        let message = self.message_id(key, node.now())?;
+        let named = Named {
+            message,
+            request: key.map(|_| self.request_hash(&request)),
+            // A template may be gone by now; a repetition is answered all the same.
+            exists: key.is_some() && request.template.is_some() && self.exists(message).await?,
+        };
+        let prepared = self.prepare(request, &named, room).await?;
+        let (reply, answer) = oneshot::channel();
+        let acceptance = Acceptance { prepared, reply, admitted };
+        let told = node.messages.cast(&message, Msg::Accept(Box::new(acceptance)), Share::Whole);
+        told.map_err(|Full| overloaded(node))?;
+        // No answer: the actor crashed, before or after its append.
+        answer.await.unwrap_or(Err(SendError::Unknown))
+    }
+
+    async fn exists(&self, message: MessageId) -> Result<bool, SendError> {
+        let stream = StreamId::Message(message);
+        let loaded = Sourced::<Message>::load(&self.node.journal, stream).await;
+        let loaded = loaded.map_err(|_| SendError::Internal)?;
+        Ok(loaded.state().accepted().is_some())
+    }
+
+    /// Everything about a message that is found out before it is recorded.
+    pub(crate) async fn prepare(
+        &self,
+        mut request: SendRequest,
+        named: &Named,
+        room: Room,
+    ) -> Result<Prepared, SendError> {
         let node = self.node;
         let now = node.now();
         let policies = node.read.policies();
@@ -101,16 +158,17 @@ impl Entry<'_> {
             }
             _ => SenderStanding::NotVerified,
         };
-        let request_hash = request.idempotency_key.as_ref().map(|_| self.request_hash(&request));
-        let key = request.idempotency_key.as_ref();
-        let message = self.message_id(key, now)?;
         let recipients = recipients(&request);
-        let mut accept = self.accept(&request, &from, &recipients, request_hash);
-        // A refusal is found before anything is sealed. With an idempotency key the message may
-        // exist, and then the answer is another one: its actor knows.
-        if request.idempotency_key.is_none() {
+        let mut accept = self.accept(&request, &from, &recipients, named.request);
+        // A refusal is found before anything is rendered or sealed. With an idempotency key the
+        // message may exist, and then the answer is another one: its actor knows.
+        if named.request.is_none() {
             self.check(&accept, sender, now)?;
         }
+        if !named.exists {
+            accept.template = self.render(&mut request).await?;
+        }
+        let suppressed = suppressions::among(node, self.caller.app, &accept.recipients).await?;
         let reply_key = ReplyKey::generate().map_err(|_| SendError::Internal)?;
         let head = Head {
             from,
@@ -120,21 +178,29 @@ impl Entry<'_> {
             metadata: request.metadata,
             reply_key: *reply_key.as_bytes(),
         };
-        let (head, body, sealed) = self.seal(message, head, request.body).await?;
+        let (head, body, sealed) = self.seal(named.message, head, request.body).await?;
         accept.size = sealed.octets;
-        let (reply, answer) = oneshot::channel();
-        let acceptance = Acceptance {
+        Ok(Prepared {
+            message: named.message,
             accept: Command::Accept(Box::new(accept)),
-            sender,
+            standing: Standing { sender, suppressed },
             content: Content { head, body, _room: room },
             sealed: sealed.records,
-            reply,
-            admitted,
-        };
-        let told = node.messages.cast(&message, Msg::Accept(Box::new(acceptance)), Share::Whole);
-        told.map_err(|Full| overloaded(node))?;
-        // No answer: the actor crashed, before or after its append.
-        answer.await.unwrap_or(Err(SendError::Unknown))
+        })
+    }
+
+    /// Puts what the template becomes in the place of subject and texts.
+    async fn render(&self, request: &mut SendRequest) -> Result<Option<TemplateUse>, SendError> {
+        let Some(call) = request.template.take() else { return Ok(None) };
+        let (used, rendered) = templates::render(self.node, self.caller.app, call).await?;
+        if request.subject.is_empty() {
+            request.subject = rendered.subject.unwrap_or_default();
+        }
+        if request.subject.is_empty() {
+            return Err(SendError::Refused(SendRefusal::NoSubject));
+        }
+        (request.body.html, request.body.text) = (rendered.html, rendered.text);
+        Ok(Some(used))
     }
 
     fn accept(
@@ -207,7 +273,7 @@ impl Entry<'_> {
 
     /// By which a repetition is told from another request. The author counts as it was given, so
     /// that a change of the app's default sender does not make a repetition another request.
-    fn request_hash(&self, request: &SendRequest) -> RequestHash {
+    pub(crate) fn request_hash(&self, request: &SendRequest) -> RequestHash {
         #[derive(Serialize)]
         struct Canonical<'a> {
             from: &'a Option<Mailbox>,
@@ -219,7 +285,18 @@ impl Entry<'_> {
             tags: &'a [message::Tag],
             metadata: &'a std::collections::BTreeMap<String, String>,
             scheduled_at: Option<Timestamp>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            template: Option<CanonicalCall<'a>>,
         }
+        // What was asked, not what it became: a newer version does not make it another request.
+        let template = request.template.as_ref().map(|call| CanonicalCall {
+            template: match &call.template {
+                TemplateRef::Id(id) => id.to_string(),
+                TemplateRef::Slug(slug) => slug.to_string(),
+            },
+            version: call.version,
+            variables: &call.variables,
+        });
         let canonical = Canonical {
             from: &request.from,
             to: &request.to,
@@ -230,6 +307,7 @@ impl Entry<'_> {
             tags: &request.tags,
             metadata: &request.metadata,
             scheduled_at: request.scheduled_at,
+            template,
         };
         // Plain structs of texts always have a JSON form.
         let mut bytes = serde_json::to_vec(&canonical).unwrap_or_default();
@@ -267,13 +345,20 @@ impl Entry<'_> {
     }
 }
 
+#[derive(Serialize)]
+struct CanonicalCall<'a> {
+    template: String,
+    version: Option<u32>,
+    variables: &'a serde_json::Map<String, serde_json::Value>,
+}
+
 struct SealedContent {
     /// Head, then body.
     records: [Sealed; 2],
     octets: u64,
 }
 
-fn first_half(hash: [u8; 32]) -> [u8; 16] {
+pub(crate) fn first_half(hash: [u8; 32]) -> [u8; 16] {
     let mut half = [0; 16];
     half.copy_from_slice(hash.first_chunk::<16>().unwrap_or(&[0; 16]));
     half

@@ -45,6 +45,7 @@
 mod accounts;
 mod admission;
 mod alarm;
+mod batch;
 mod clock;
 mod domain;
 mod entropy;
@@ -63,14 +64,21 @@ mod registry;
 mod request;
 mod site;
 mod sourced;
+mod suppressions;
+mod templates;
 mod tenant;
 
+pub use ::templates::{Fault, Field, RenderFailure, Rendered, Source};
 pub use accounts::{NewKey, Secret};
+pub use batch::MAX_BATCH;
 pub use clock::{Clock, TestClock};
-pub use error::{CancelError, ChangeError, SendError, SendRefusal, StartError};
+pub use error::{
+    BatchError, CancelError, ChangeError, SendError, SendRefusal, StartError, TemplateError,
+};
 pub use figures::PlatformFigures;
 pub use mail::records::ExpectedRecord;
 pub use options::{PlatformOptions, PlatformParts};
 pub use platform::{Platform, Stopped};
 pub use rates::RateDecision;
-pub use request::{Caller, IdempotencyKey, SendRequest, Sent};
+pub use request::{Caller, IdempotencyKey, SendRequest, Sent, TemplateCall, TemplateRef};
+pub use templates::{TemplateChange, TemplateDraft};

@@ -13,14 +13,13 @@ use std::sync::Arc;
 use model::{
     AppId, Event, MessageId, RecipientIndex, StreamId, Timestamp,
     delivery::Outcome,
-    message::{Command, Facts, Message, MessageEvent, Refusal, SenderStanding, decide},
+    message::{Command, Message, MessageEvent, Refusal, decide},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
-pub(crate) use self::accept::Acceptance;
+pub(crate) use self::accept::{Acceptance, Standing, decide_first};
 use crate::{
-    entropy,
     error::CancelError,
     figures::Raised,
     letter::Content,
@@ -52,6 +51,8 @@ impl Aggregate for Message {
 pub(crate) enum Msg {
     /// Take it over for delivery.
     Accept(Box<Acceptance>),
+    /// It was taken over with others, and is durable: its content.
+    Adopt(Box<Content>),
     /// Its alarm went off.
     Wake,
     /// What a site has to say of some recipients.
@@ -147,6 +148,10 @@ impl Actor for MessageActor {
         }
         match msg {
             Msg::Accept(acceptance) => state.accept(*acceptance).await,
+            Msg::Adopt(content) => {
+                state.content = Some(Arc::new(*content));
+                state.wake().await;
+            }
             Msg::Wake => state.wake().await,
             Msg::Told(told) => state.told(told).await,
             Msg::Cancel { app, reply } => {
@@ -201,16 +206,10 @@ impl State {
         self.sourced.as_mut()
     }
 
-    fn decide(&self, command: &Command, sender: SenderStanding) -> Result<Decided, Refusal> {
+    fn decide(&self, command: &Command, standing: &Standing) -> Result<Decided, Refusal> {
         let absent = Message::default();
         let message = self.sourced.as_ref().map_or(&absent, Sourced::state);
-        let facts = Facts {
-            sender,
-            suppressed: &[],
-            retry: &self.node().options.retry,
-            jitter: entropy::jitter(),
-            in_flight: self.under_way.any(),
-        };
+        let facts = standing.facts(self.node(), self.under_way.any());
         let now = self.now();
         decide(message, command, &facts, now).map(|events| Decided { events, now })
     }

@@ -27,6 +27,8 @@ use crate::{
     registry::Registry,
     site::SiteActor,
     sourced::Journal,
+    suppressions::SuppressionActor,
+    templates::{Renderer, TemplateActor},
     tenant::TenantActor,
 };
 
@@ -49,6 +51,9 @@ pub(crate) struct Node {
     pub(crate) sites: Arc<Registry<SiteActor>>,
     pub(crate) tenants: Arc<Registry<TenantActor>>,
     pub(crate) domains: Arc<Registry<DomainActor>>,
+    pub(crate) templates: Arc<Registry<TemplateActor>>,
+    pub(crate) suppressions: Arc<Registry<SuppressionActor>>,
+    pub(crate) renderer: Renderer,
     phase: watch::Sender<Phase>,
 }
 
@@ -99,6 +104,9 @@ impl Node {
             sites: Registry::new(MOST_SITES, node.clone()),
             tenants: Registry::new(MOST_OWNERS, node.clone()),
             domains: Registry::new(MOST_OWNERS, node.clone()),
+            templates: Registry::new(MOST_OWNERS, node.clone()),
+            suppressions: Registry::new(MOST_OWNERS, node.clone()),
+            renderer: Renderer::new(),
             phase: watch::Sender::new(Phase::Running),
             client,
             tls,
@@ -115,6 +123,13 @@ impl Node {
     /// Whether nothing new is begun any more.
     pub(crate) fn is_stopping(&self) -> bool {
         *self.phase.borrow() >= Phase::Stopping
+    }
+
+    /// Whether nobody is at work on anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        let owners = self.tenants.len() + self.domains.len();
+        let lists = self.templates.len() + self.suppressions.len();
+        self.messages.len() + owners + lists == 0
     }
 
     /// Begins nothing new from now on.

@@ -39,7 +39,7 @@ struct Inner {
     node: Arc<Node>,
     rates: Rates,
     guardian: Option<ActorRef<StartAlarm>>,
-    /// One domain is added at a time, so that a name is not added twice.
+    /// One domain or template is added at a time, so that a name is not added twice.
     adding: tokio::sync::Mutex<()>,
 }
 
@@ -152,7 +152,7 @@ impl Platform {
         node.sites.cast_all(|| site::Msg::Tick);
         let everybody_left = async {
             // Polled: this happens once, and those who leave need not know of it.
-            while node.messages.len() + node.tenants.len() + node.domains.len() > 0 {
+            while !node.is_empty() {
                 tokio::time::sleep(STOP_POLL).await;
             }
         };

@@ -3,11 +3,13 @@
 use std::{collections::BTreeMap, fmt};
 
 use model::{
-    ApiKeyId, AppId, MessageId, TenantId, Timestamp,
+    ApiKeyId, AppId, MessageId, TemplateId, TenantId, Timestamp,
     address::Mailbox,
     content::Body,
     message::{MessageStatus, Tag},
+    template::Slug,
 };
+use serde_json::{Map, Value};
 
 /// Who asks: known from the API key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +49,41 @@ impl fmt::Debug for IdempotencyKey {
     }
 }
 
+/// A template as a request names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TemplateRef {
+    /// By its identifier.
+    Id(TemplateId),
+    /// By its name within the app.
+    Slug(Slug),
+}
+
+impl TemplateRef {
+    /// Reads either form.
+    pub fn parse(text: &str) -> Option<Self> {
+        let id = text.parse().ok().map(Self::Id);
+        id.or_else(|| Slug::parse(text).map(Self::Slug))
+    }
+}
+
+/// A template and what is put into it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TemplateCall {
+    /// Which template.
+    pub template: TemplateRef,
+    /// Which version; the newest when absent.
+    pub version: Option<u32>,
+    /// What is put into it.
+    pub variables: Map<String, Value>,
+}
+
+// What is put into a template is somebody's name and more.
+impl fmt::Debug for TemplateCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TemplateCall({:?}, {:?})", self.template, self.version)
+    }
+}
+
 /// A message to be sent. Its texts were checked where they came in.
 #[derive(Clone, Default)]
 pub struct SendRequest {
@@ -60,10 +97,12 @@ pub struct SendRequest {
     pub bcc: Vec<Mailbox>,
     /// Where answers go.
     pub reply_to: Vec<Mailbox>,
-    /// The subject line.
+    /// The subject line; with a template it may be empty, and then is the template's.
     pub subject: String,
-    /// What is sent.
+    /// What is sent; its texts are the template's when there is one.
     pub body: Body,
+    /// What makes subject and texts.
+    pub template: Option<TemplateCall>,
     /// The caller's labels.
     pub tags: Vec<Tag>,
     /// The caller's own values.

@@ -24,16 +24,25 @@ pub(crate) enum Code {
     Unauthorized,
     InsufficientScope,
     SenderDomainNotVerified,
+    NoSession,
+    InvalidCredentials,
+    CrossSiteRequest,
+    RegistrationClosed,
     NotFound,
     MethodNotAllowed,
     RequestTimeout,
     IdempotencyConflict,
     NotCancelable,
+    AlreadyExists,
+    LimitReached,
     PayloadTooLarge,
     UnsupportedMediaType,
     ValidationFailed,
     NoDefaultSender,
+    TemplateNotFound,
+    TemplateRenderFailed,
     RateLimited,
+    TooManyAttempts,
     InternalError,
     Overloaded,
     Unavailable,
@@ -82,6 +91,26 @@ impl Code {
                 "sender_domain_not_verified",
                 "The domain of the from address is not verified for your account.",
             ),
+            Self::NoSession => (
+                S::UNAUTHORIZED,
+                "unauthorized",
+                "Sign in first: the session is missing, unknown or over.",
+            ),
+            Self::InvalidCredentials => (
+                S::UNAUTHORIZED,
+                "invalid_credentials",
+                "The address and the password do not belong together.",
+            ),
+            Self::CrossSiteRequest => (
+                S::FORBIDDEN,
+                "cross_site_request",
+                "The request was made by a page of another site.",
+            ),
+            Self::RegistrationClosed => (
+                S::FORBIDDEN,
+                "registration_closed",
+                "This server does not let strangers register: ask those who run it.",
+            ),
             Self::NotFound => (S::NOT_FOUND, "not_found", "There is no such thing."),
             Self::MethodNotAllowed => (
                 S::METHOD_NOT_ALLOWED,
@@ -99,6 +128,14 @@ impl Code {
             Self::NotCancelable => {
                 (S::CONFLICT, "not_cancelable", "The message has ended or is being sent.")
             }
+            Self::AlreadyExists => {
+                (S::CONFLICT, "already_exists", "There is such a thing already.")
+            }
+            Self::LimitReached => (
+                S::CONFLICT,
+                "limit_reached",
+                "There are as many of these as there may be: remove one first.",
+            ),
             Self::PayloadTooLarge => (
                 S::PAYLOAD_TOO_LARGE,
                 "payload_too_large",
@@ -119,10 +156,25 @@ impl Code {
                 "no_default_sender",
                 "There is no from, and the app has no default sender.",
             ),
+            Self::TemplateNotFound => (
+                S::UNPROCESSABLE_ENTITY,
+                "template_not_found",
+                "Your app has no such template, or not this version of it.",
+            ),
+            Self::TemplateRenderFailed => (
+                S::UNPROCESSABLE_ENTITY,
+                "template_render_failed",
+                "The template could not be rendered with these variables: see details.",
+            ),
             Self::RateLimited => (
                 S::TOO_MANY_REQUESTS,
                 "rate_limited",
                 "The API key has used up its requests for now.",
+            ),
+            Self::TooManyAttempts => (
+                S::TOO_MANY_REQUESTS,
+                "rate_limited",
+                "Too many attempts: wait as many seconds as retry-after says.",
             ),
             Self::InternalError => (
                 S::INTERNAL_SERVER_ERROR,
@@ -204,6 +256,22 @@ impl Problem {
         Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed) }
     }
 
+    /// A template that became nothing: the missing variable, or else the field that failed.
+    pub(crate) fn rendering(failure: &actors::RenderFailure) -> Self {
+        let field = match &failure.variable {
+            Some(variable) => format!("template.variables.{variable}"),
+            None => failure.field.to_string(),
+        };
+        let message = match failure.line {
+            Some(line) => {
+                format!("{} of the template, line {line}: {}", failure.field, failure.message)
+            }
+            None => format!("{} of the template: {}", failure.field, failure.message),
+        };
+        let details = vec![Detail { field, message }];
+        Self { details, ..Self::new(Code::TemplateRenderFailed) }
+    }
+
     /// A single field that is not as it should be.
     pub(crate) fn field(field: &str, message: &str) -> Self {
         let mut findings = Findings::default();
@@ -245,9 +313,14 @@ impl Problem {
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        if self.code == Code::Unauthorized {
-            let scheme = HeaderValue::from_static("Bearer realm=\"lumora\"");
-            headers.insert(header::WWW_AUTHENTICATE, scheme);
+        let scheme = match self.code {
+            Code::Unauthorized => Some("Bearer realm=\"lumora\""),
+            // Not a registered scheme: browsers ask nobody for a password because of it.
+            Code::NoSession | Code::InvalidCredentials => Some("Cookie realm=\"lumora\""),
+            _ => None,
+        };
+        if let Some(scheme) = scheme {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
         }
         if let Some(Ok(allow)) = self.allow.as_deref().map(HeaderValue::from_str) {
             headers.insert(header::ALLOW, allow);

@@ -56,6 +56,7 @@ fn read_fields(
         reply_to,
         subject,
         body,
+        template: None,
         tags,
         metadata,
         scheduled_at,

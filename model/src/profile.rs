@@ -56,7 +56,7 @@ macro_rules! profile {
     };
 }
 
-profile! { TenantProfile, UserProfile, AppProfile, KeyProfile, TemplateProfile, }
+profile! { TenantProfile, UserProfile, AppProfile, KeyProfile, TemplateProfile, SuppressionProfile, }
 
 /// A tenant's.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +99,13 @@ pub struct KeyProfile {
 pub struct TemplateProfile {
     /// What it is called.
     pub name: String,
+}
+
+/// That of an address on a suppression list.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuppressionProfile {
+    /// Who it is.
+    pub email: EmailAddress,
 }
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 //! Names and addresses of people and apps are sealed before they come here
 //! ([`SealedText`]); the rules need none of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    address::DomainName,
     event::{RecipientHash, SealedText, SecretHash, events},
     ids::{ApiKeyId, AppId, UserId},
     time::Timestamp,
@@ -17,6 +19,8 @@ use crate::{
 pub const MAX_APPS: usize = 1_000;
 /// Most keys of one app that are not revoked.
 pub const MAX_KEYS_PER_APP: usize = 100;
+/// Most domains, and most networks, that one key can be bound to: all of them fit into an event.
+pub const MAX_ALLOWED: usize = 50;
 /// Highest rate limit of a key, in requests per minute.
 pub const MAX_RATE_LIMIT_PER_MINUTE: u32 = 1_000_000;
 
@@ -29,7 +33,7 @@ events! {
         UserAdded = "tenant.user_added" v 1,
         /// There is a new app.
         AppCreated = "tenant.app_created" v 1,
-        /// An app has another name or default sender.
+        /// An app has another name, default sender or permissions.
         AppUpdated = "tenant.app_updated" v 1,
         /// There is a new API key.
         ApiKeyCreated = "tenant.api_key_created" v 1,
@@ -115,6 +119,9 @@ pub struct AppCreated {
     pub app: AppId,
     /// Its name and default sender, sealed.
     pub profile: SealedText,
+    /// The most that its keys may do; absent: everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Vec<Scope>>,
 }
 
 /// See [`TenantEvent::AppUpdated`].
@@ -124,6 +131,9 @@ pub struct AppUpdated {
     pub app: AppId,
     /// Its name and default sender from now on, sealed.
     pub profile: SealedText,
+    /// The most that its keys may do from now on; absent: everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Vec<Scope>>,
 }
 
 /// See [`TenantEvent::ApiKeyCreated`].
@@ -144,6 +154,12 @@ pub struct ApiKeyCreated {
     /// When it stops working by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// The only domains of authors that it may send as; empty: all that are verified.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_domains: Vec<DomainName>,
+    /// The only networks that it may be used from; empty: everywhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_addresses: Vec<IpNet>,
     /// Its name, sealed.
     pub profile: SealedText,
 }
@@ -162,7 +178,21 @@ pub struct ApiKeyRevoked {
 pub struct Tenant {
     exists: bool,
     users: BTreeMap<RecipientHash, UserId>,
-    apps: BTreeMap<AppId, BTreeMap<ApiKeyId, KeyState>>,
+    apps: BTreeMap<AppId, App>,
+}
+
+/// An app, as far as the rules need it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct App {
+    /// The most that its keys may do; `None`: everything.
+    permissions: Option<BTreeSet<Scope>>,
+    keys: BTreeMap<ApiKeyId, KeyState>,
+}
+
+impl App {
+    fn permits(&self, scope: Scope) -> bool {
+        self.permissions.as_ref().is_none_or(|permitted| permitted.contains(&scope))
+    }
 }
 
 /// How a key stands.
@@ -181,19 +211,29 @@ impl Tenant {
                 self.users.insert(added.email, added.user);
             }
             TenantEvent::AppCreated(created) => {
-                self.apps.entry(created.app).or_default();
+                self.app(created.app).permissions = permitted(created.permissions.as_deref());
             }
-            TenantEvent::AppUpdated(_) => {}
+            TenantEvent::AppUpdated(updated) => {
+                self.app(updated.app).permissions = permitted(updated.permissions.as_deref());
+            }
             TenantEvent::ApiKeyCreated(created) => {
-                let keys = self.apps.entry(created.app).or_default();
-                keys.insert(created.key, KeyState::Active);
+                self.app(created.app).keys.insert(created.key, KeyState::Active);
             }
             TenantEvent::ApiKeyRevoked(revoked) => {
-                let keys = self.apps.entry(revoked.app).or_default();
-                keys.insert(revoked.key, KeyState::Revoked);
+                self.app(revoked.app).keys.insert(revoked.key, KeyState::Revoked);
             }
         }
     }
+}
+
+impl Tenant {
+    fn app(&mut self, id: AppId) -> &mut App {
+        self.apps.entry(id).or_default()
+    }
+}
+
+fn permitted(scopes: Option<&[Scope]>) -> Option<BTreeSet<Scope>> {
+    scopes.map(|scopes| scopes.iter().copied().collect())
 }
 
 /// What somebody wants of a tenant. The identifiers of what is new come from the edge.
@@ -225,9 +265,15 @@ pub enum Refusal {
     /// No more apps or keys.
     #[error("the limit on their number is reached")]
     TooMany,
-    /// A key without any scope opens nothing.
-    #[error("a key needs at least one scope")]
+    /// A key without any scope opens nothing, and neither does an app without any permission.
+    #[error("at least one scope is needed")]
     NoScope,
+    /// The key could do more than its app may.
+    #[error("the key has a scope that its app does not have")]
+    BeyondPermissions,
+    /// More than [`MAX_ALLOWED`] domains or networks.
+    #[error("a key can be bound to at most 50 domains and 50 networks")]
+    TooManyAllowed,
     /// Outside 1 to [`MAX_RATE_LIMIT_PER_MINUTE`].
     #[error("the rate limit is 1 to 1000000 requests per minute")]
     RateLimit,
@@ -266,10 +312,12 @@ pub fn decide(
             if tenant.apps.len() >= MAX_APPS {
                 return Err(Refusal::TooMany);
             }
+            check_permissions(created.permissions.as_deref())?;
             created.clone().into()
         }
         Command::UpdateApp(updated) => {
             tenant.apps.get(&updated.app).ok_or(Refusal::Unknown)?;
+            check_permissions(updated.permissions.as_deref())?;
             updated.clone().into()
         }
         Command::CreateApiKey(created) => {
@@ -277,8 +325,8 @@ pub fn decide(
             created.clone().into()
         }
         Command::RevokeApiKey(revoked) => {
-            let keys = tenant.apps.get(&revoked.app).ok_or(Refusal::Unknown)?;
-            match keys.get(&revoked.key).ok_or(Refusal::Unknown)? {
+            let app = tenant.apps.get(&revoked.app).ok_or(Refusal::Unknown)?;
+            match app.keys.get(&revoked.key).ok_or(Refusal::Unknown)? {
                 KeyState::Active => revoked.clone().into(),
                 // Taking back twice is taking back.
                 KeyState::Revoked => return Ok(Vec::new()),
@@ -288,16 +336,29 @@ pub fn decide(
     Ok(vec![event])
 }
 
+const fn check_permissions(permissions: Option<&[Scope]>) -> Result<(), Refusal> {
+    match permissions {
+        Some([]) => Err(Refusal::NoScope),
+        _ => Ok(()),
+    }
+}
+
 fn check_new_key(tenant: &Tenant, key: &ApiKeyCreated, now: Timestamp) -> Result<(), Refusal> {
-    let keys = tenant.apps.get(&key.app).ok_or(Refusal::Unknown)?;
-    if keys.contains_key(&key.key) {
+    let app = tenant.apps.get(&key.app).ok_or(Refusal::Unknown)?;
+    if app.keys.contains_key(&key.key) {
         return Err(Refusal::AlreadyExists);
     }
-    if keys.values().filter(|state| **state == KeyState::Active).count() >= MAX_KEYS_PER_APP {
+    if app.keys.values().filter(|state| **state == KeyState::Active).count() >= MAX_KEYS_PER_APP {
         return Err(Refusal::TooMany);
     }
     if key.scopes.is_empty() {
         return Err(Refusal::NoScope);
+    }
+    if !key.scopes.iter().all(|scope| app.permits(*scope)) {
+        return Err(Refusal::BeyondPermissions);
+    }
+    if key.allowed_domains.len().max(key.allowed_addresses.len()) > MAX_ALLOWED {
+        return Err(Refusal::TooManyAllowed);
     }
     if !(1..=MAX_RATE_LIMIT_PER_MINUTE).contains(&key.rate_limit_per_minute) {
         return Err(Refusal::RateLimit);
@@ -328,6 +389,8 @@ mod tests {
             scopes: vec![Scope::EmailSend],
             rate_limit_per_minute: 60,
             expires_at: None,
+            allowed_domains: vec![],
+            allowed_addresses: vec![],
             profile: sealed(),
         }
     }
@@ -337,7 +400,11 @@ mod tests {
     }
 
     fn app() -> TenantEvent {
-        AppCreated { app: APP, profile: sealed() }.into()
+        AppCreated { app: APP, profile: sealed(), permissions: None }.into()
+    }
+
+    fn limited_to(permissions: &[Scope]) -> AppUpdated {
+        AppUpdated { app: APP, profile: sealed(), permissions: Some(permissions.to_vec()) }
     }
 
     fn decided(given: &[TenantEvent], when: &Command) -> Result<Vec<TenantEvent>, Refusal> {
@@ -392,6 +459,54 @@ mod tests {
         let expired = ApiKeyCreated { expires_at: Some(NOW), ..key(1) };
         assert_eq!(refused(expired), Refusal::AlreadyExpired);
         assert_eq!(decided(&given, &Command::CreateApiKey(key(1))), Ok(vec![key(1).into()]));
+    }
+
+    #[test]
+    fn a_key_never_has_more_than_its_app_when_it_is_made() {
+        let limited = limited_to(&[Scope::EmailRead]);
+        let given = [created(), app(), limited.into()];
+        let create = |scopes| Command::CreateApiKey(ApiKeyCreated { scopes, ..key(1) });
+        for scopes in [vec![Scope::EmailSend], vec![Scope::EmailRead, Scope::EmailSend]] {
+            assert_eq!(decided(&given, &create(scopes)), Err(Refusal::BeyondPermissions));
+        }
+        assert!(decided(&given, &create(vec![Scope::EmailRead])).is_ok());
+        // Absent permissions are all of them again.
+        let all = AppUpdated { app: APP, profile: sealed(), permissions: None };
+        let given = [created(), app(), limited_to(&[Scope::EmailRead]).into(), all.into()];
+        assert!(decided(&given, &create(Scope::ALL.to_vec())).is_ok());
+    }
+
+    #[test]
+    fn an_app_that_may_do_nothing_is_refused() {
+        let given = [created(), app()];
+        let nothing = limited_to(&[]);
+        assert_eq!(decided(&given, &Command::UpdateApp(nothing)), Err(Refusal::NoScope));
+        let update = limited_to(&[Scope::EmailRead]);
+        assert_eq!(
+            decided(&given, &Command::UpdateApp(update.clone())),
+            Ok(vec![update.clone().into()])
+        );
+        assert_eq!(decided(&[created()], &Command::UpdateApp(update)), Err(Refusal::Unknown));
+    }
+
+    #[test]
+    fn the_longest_lists_of_a_key_fit_into_an_event() {
+        let label = "a".repeat(63);
+        let domain = format!("{label}.{label}.{label}.{}", "a".repeat(61));
+        let domain = DomainName::parse(&domain).unwrap();
+        let network: IpNet = "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff/128".parse().unwrap();
+        let full = |count| ApiKeyCreated {
+            allowed_domains: vec![domain.clone(); count],
+            allowed_addresses: vec![network; count],
+            scopes: Scope::ALL.to_vec(),
+            profile: SealedText("a".repeat(4_096).into()),
+            ..key(1)
+        };
+        let given = [created(), app()];
+        let events = decided(&given, &Command::CreateApiKey(full(MAX_ALLOWED))).unwrap();
+        assert!(events[0].encode().len() <= crate::event::MAX_EVENT_OCTETS);
+        let refused = decided(&given, &Command::CreateApiKey(full(MAX_ALLOWED + 1)));
+        assert_eq!(refused, Err(Refusal::TooManyAllowed));
     }
 
     #[test]

@@ -13,9 +13,9 @@ use crate::{
     time::Timestamp,
 };
 
-/// A session that was not used for as long is over (OWASP ASVS 3.3: an idle timeout).
+/// A session that was not used for as long is over (OWASP ASVS 5.0, 7.3.1: a time without use).
 pub const SESSION_IDLE: Duration = Duration::from_hours(12);
-/// A session is over after this, however much it is used.
+/// A session is over after this, however much it is used (7.3.2: a time in all).
 pub const SESSION_LIFETIME: Duration = Duration::from_hours(7 * 24);
 /// A use is recorded once this part of the idle time has gone by since the last that was: one
 /// append an hour for a person at work, not one a request.
@@ -34,6 +34,8 @@ events! {
         SessionEnded = "user.session_ended" v 1,
         /// There is another password.
         PasswordChanged = "user.password_changed" v 1,
+        /// The password is the same; it is kept as a hash of another cost.
+        PasswordRehashed = "user.password_rehashed" v 1,
     }
 }
 
@@ -73,6 +75,19 @@ pub struct SessionEnded {
 pub struct PasswordChanged {
     /// The user's tenant.
     pub tenant: TenantId,
+    /// Which change it is: 1 for the first.
+    pub number: u32,
+    /// Address and password hash from now on, sealed.
+    pub profile: SealedText,
+}
+
+/// See [`UserEvent::PasswordRehashed`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordRehashed {
+    /// The user's tenant.
+    pub tenant: TenantId,
+    /// How often the password was changed before.
+    pub number: u32,
     /// Address and password hash from now on, sealed.
     pub profile: SealedText,
 }
@@ -95,6 +110,7 @@ pub enum SessionEnd {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct User {
     sessions: BTreeMap<SecretHash, Session>,
+    password_changes: u32,
 }
 
 /// A session that has not ended.
@@ -115,7 +131,10 @@ impl Session {
     /// Whether a use at `now` is worth recording.
     pub fn wants_extension(&self, now: Timestamp) -> bool {
         let recorded = self.idle_until.minus(SESSION_IDLE);
-        self.is_live(now) && now.since(recorded) >= SESSION_EXTENDED_EVERY
+        // Once it is idle as late as it is over, there is nothing more to gain.
+        self.is_live(now)
+            && self.idle_until < self.expires_at
+            && now.since(recorded) >= SESSION_EXTENDED_EVERY
     }
 }
 
@@ -136,8 +155,18 @@ impl User {
             UserEvent::SessionEnded(ended) => {
                 self.sessions.remove(&ended.session);
             }
-            UserEvent::PasswordChanged(_) => {}
+            UserEvent::PasswordChanged(changed) => self.password_changes = changed.number,
+            UserEvent::PasswordRehashed(_) => {}
         }
+    }
+
+    /// How often the password was changed.
+    pub const fn password_changes(&self) -> u32 {
+        self.password_changes
+    }
+
+    fn live(&self, now: Timestamp) -> impl Iterator<Item = (&SecretHash, &Session)> {
+        self.sessions.iter().filter(move |(_, session)| session.is_live(now))
     }
 
     /// The session of that secret, while it is live.
@@ -157,6 +186,8 @@ pub enum Command {
         session: SecretHash,
         /// The session that it takes the place of.
         replaces: Option<SecretHash>,
+        /// The password that was shown: how often it had been changed then.
+        number: u32,
     },
     /// Note that a session was used.
     Extend(SecretHash),
@@ -164,11 +195,13 @@ pub enum Command {
     SignOut(SecretHash),
     /// Change the password; every session but `keep` ends.
     ChangePassword {
-        /// What is recorded.
+        /// What is recorded. Its number is the one after the password that was shown.
         changed: PasswordChanged,
         /// The session that the change was asked in.
         keep: SecretHash,
     },
+    /// Keep the password as another hash.
+    Rehash(PasswordRehashed),
 }
 
 /// Why a command is not carried out.
@@ -177,26 +210,17 @@ pub enum Refusal {
     /// There is no such session, or not any more.
     #[error("there is no such session")]
     Unknown,
+    /// The password was changed since it was looked at: what was shown opens nothing any more.
+    #[error("the password was changed meanwhile")]
+    Outdated,
 }
 
 /// The events that `command` leads to, or why it is refused.
 pub fn decide(user: &User, command: &Command, now: Timestamp) -> Result<Vec<UserEvent>, Refusal> {
-    let end = |session: SecretHash, reason| SessionEnded { session, reason }.into();
     match command {
-        Command::SignIn { tenant, session, replaces } => {
-            let mut events: Vec<UserEvent> = Vec::new();
-            if let Some(replaced) = replaces.filter(|known| user.session(known, now).is_some()) {
-                events.push(end(replaced, SessionEnd::Rotated));
-            }
-            let mut left: Vec<_> = user
-                .sessions
-                .iter()
-                .filter(|(known, state)| state.is_live(now) && Some(**known) != *replaces)
-                .collect();
-            left.sort_unstable_by_key(|(_, state)| state.idle_until);
-            let displaced = (left.len() + 1).saturating_sub(MAX_SESSIONS);
-            let oldest = left.iter().take(displaced);
-            events.extend(oldest.map(|(known, _)| end(**known, SessionEnd::Displaced)));
+        Command::SignIn { tenant, session, replaces, number } => {
+            is_current(user, *number)?;
+            let mut events = ended_for_one_more(user, *replaces, now);
             events.push(
                 SessionStarted {
                     tenant: *tenant,
@@ -222,9 +246,38 @@ pub fn decide(user: &User, command: &Command, now: Timestamp) -> Result<Vec<User
         }
         Command::ChangePassword { changed, keep } => {
             user.session(keep, now).ok_or(Refusal::Unknown)?;
-            let others = user.sessions.keys().filter(|known| *known != keep);
-            let ended = others.map(|known| end(*known, SessionEnd::PasswordChanged));
+            is_current(user, changed.number.saturating_sub(1))?;
+            let others = user.live(now).filter(|(known, _)| *known != keep);
+            let ended = others.map(|(known, _)| end(*known, SessionEnd::PasswordChanged));
             Ok(std::iter::once(changed.clone().into()).chain(ended).collect())
+        }
+        Command::Rehash(rehashed) => {
+            is_current(user, rehashed.number)?;
+            Ok(vec![rehashed.clone().into()])
         }
     }
 }
+
+fn end(session: SecretHash, reason: SessionEnd) -> UserEvent {
+    SessionEnded { session, reason }.into()
+}
+
+const fn is_current(user: &User, number: u32) -> Result<(), Refusal> {
+    if user.password_changes == number { Ok(()) } else { Err(Refusal::Outdated) }
+}
+
+/// The ends of the session that is replaced and of those that are too many beside a new one.
+fn ended_for_one_more(user: &User, replaces: Option<SecretHash>, now: Timestamp) -> Vec<UserEvent> {
+    let replaced = replaces.filter(|known| user.session(known, now).is_some());
+    let mut events: Vec<_> =
+        replaced.map(|known| end(known, SessionEnd::Rotated)).into_iter().collect();
+    let mut left: Vec<_> = user.live(now).filter(|(known, _)| Some(**known) != replaced).collect();
+    left.sort_unstable_by_key(|(known, state)| (state.idle_until, **known));
+    let displaced = (left.len() + 1).saturating_sub(MAX_SESSIONS);
+    events
+        .extend(left.iter().take(displaced).map(|(known, _)| end(**known, SessionEnd::Displaced)));
+    events
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,28 @@
 //! API keys, in memory: found by the keyed hash of their secret on every request.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use eventlog::Vault;
+use ipnet::IpNet;
 use model::{
     ApiKeyId, AppId, Event, StreamId, TenantId, Timestamp,
+    address::DomainName,
     event::SecretHash,
+    message::MessageEvent,
     profile::KeyProfile,
     tenant::{ApiKeyCreated, Scope, TenantEvent},
 };
 
 use crate::{
+    codec::{Malformed, Reader},
     error::Halt,
     fact::{Fact, FactRow, malformed},
     projection::Projection,
@@ -20,6 +32,9 @@ use crate::{
 
 const CREATED: u8 = 1;
 const REVOKED: u8 = 2;
+const USED: u8 = 3;
+/// To what the rows say when a key was last used.
+const USED_TO_MS: u64 = 3_600_000;
 
 /// Whether a key opens anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +58,7 @@ pub struct KeyView {
     pub name: String,
     /// The first characters of its secret.
     pub prefix: Box<str>,
-    /// What it may do.
+    /// What it may do, as long as its app may.
     pub scopes: BTreeSet<Scope>,
     /// Requests per minute.
     pub rate_limit_per_minute: u32,
@@ -51,11 +66,63 @@ pub struct KeyView {
     pub status: KeyStatus,
     /// When it stops working by itself.
     pub expires_at: Option<Timestamp>,
+    /// The only domains of authors that it may send as; empty: all that are verified.
+    pub allowed_domains: Box<[DomainName]>,
+    /// The only networks that it may be used from; empty: everywhere.
+    pub allowed_addresses: Box<[IpNet]>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it was last used.
+    pub last_use: LastUse,
+}
+
+/// When something was last used: the later of what the record says, to the hour, and what this
+/// process saw. Clones show the same.
+#[derive(Clone, Default)]
+pub struct LastUse(Arc<AtomicU64>);
+
+impl LastUse {
+    /// It is used at `now`.
+    pub fn note(&self, now: Timestamp) {
+        // Nothing is read by way of it: order does not matter.
+        self.0.fetch_max(now.as_millis(), Ordering::Relaxed);
+    }
+
+    /// When that was; `None`: never.
+    pub fn at(&self) -> Option<Timestamp> {
+        let millis = self.0.load(Ordering::Relaxed);
+        (millis > 0).then(|| Timestamp::from_millis(millis))
+    }
+}
+
+impl PartialEq for LastUse {
+    fn eq(&self, other: &Self) -> bool {
+        self.at() == other.at()
+    }
+}
+
+impl Eq for LastUse {}
+
+impl fmt::Debug for LastUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LastUse({:?})", self.at())
+    }
 }
 
 impl KeyView {
+    /// Whether it may be used from `address`. One that is not known lies in no network.
+    pub fn is_allowed_from(&self, address: Option<IpAddr>) -> bool {
+        // An IPv4 client of a socket for both families is ::ffff:a.b.c.d.
+        let address = address.map(|address| address.to_canonical());
+        self.allowed_addresses.is_empty()
+            || address.is_some_and(|a| self.allowed_addresses.iter().any(|net| net.contains(&a)))
+    }
+
+    /// Whether it may send as authors of `domain`: of exactly this name.
+    pub fn may_send_as(&self, domain: &DomainName) -> bool {
+        self.allowed_domains.is_empty() || self.allowed_domains.contains(domain)
+    }
+
     /// Whether it opens anything at `now`.
     pub fn is_usable(&self, now: Timestamp) -> bool {
         self.status == KeyStatus::Active && self.expires_at.is_none_or(|at| now < at)
@@ -160,13 +227,25 @@ impl KeysProjection {
             rate_limit_per_minute: created.rate_limit_per_minute,
             status: KeyStatus::Active,
             expires_at: created.expires_at,
+            allowed_domains: created.allowed_domains.clone().into(),
+            allowed_addresses: created.allowed_addresses.clone().into(),
             created_at: row.at,
+            last_use: LastUse::default(),
         })
     }
 }
 
 impl KeysProjection {
     const NAME: &'static str = "keys";
+
+    fn remember_use(&self, id: &[u8], value: &[u8]) -> Result<(), Malformed> {
+        let id = ApiKeyId::from_bytes(Reader::new(id).array()?);
+        let hour = Timestamp::from_millis(Reader::new(value).u64()?);
+        if let Some(key) = self.keys.get(id) {
+            key.last_use.note(hour);
+        }
+        Ok(())
+    }
 }
 
 impl Projection for KeysProjection {
@@ -175,7 +254,7 @@ impl Projection for KeysProjection {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn apply(&mut self, fact: &Fact<'_>, round: &mut Round) -> Result<(), Halt> {
@@ -186,6 +265,11 @@ impl Projection for KeysProjection {
             Event::Tenant(TenantEvent::ApiKeyRevoked(revoked)) => {
                 round.put(key(REVOKED, revoked.key), FactRow::of(fact).to_bytes());
             }
+            Event::Message(MessageEvent::Accepted(accepted)) => {
+                let hour = fact.recorded.at.floor_to(USED_TO_MS).as_millis().to_le_bytes();
+                let row = round.edit_or(&key(USED, accepted.key), hour.to_vec())?;
+                hour.as_slice().clone_into(row);
+            }
             _ => {}
         }
         Ok(())
@@ -195,8 +279,11 @@ impl Projection for KeysProjection {
         true
     }
 
-    /// Rows of what was created sort before those of what was revoked.
-    fn remember(&self, _key: &[u8], value: &[u8]) -> Result<(), Halt> {
+    /// Rows of what was created sort before those of what was revoked or used.
+    fn remember(&self, key: &[u8], value: &[u8]) -> Result<(), Halt> {
+        if let Some((&USED, id)) = key.split_first() {
+            return self.remember_use(id, value).map_err(|_| malformed(Self::NAME));
+        }
         let row = FactRow::read(value).map_err(|_| malformed(Self::NAME))?;
         match row.event(Self::NAME)? {
             Event::Tenant(TenantEvent::ApiKeyCreated(created)) => {

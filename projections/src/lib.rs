@@ -48,19 +48,25 @@ mod projection;
 mod read_models;
 mod round;
 mod sealed;
+mod sessions;
 mod stats;
 mod store;
+mod suppressions;
+mod templates;
 
 pub use alarms::{Alarm, AlarmCursor, Alarms, MAX_ALARMS};
 pub use audit::{Audit, AuditCursor, AuditPage, AuditQuery, AuditRow, MAX_AUDIT_PAGE, event_kinds};
 pub use error::{Halt, OpenError, QueryError};
 pub use folds::Until;
-pub use keys::{KeyStatus, KeyView, Keys};
+pub use keys::{KeyStatus, KeyView, Keys, LastUse};
 pub use logs::{LogCursor, LogKind, LogQuery, LogRow, Logs, MAX_PAGE, Page};
 pub use messages::{EventView, MessageView, Messages};
 pub use policies::{AppView, DomainView, Policies, TenantView, UserView};
 pub use read_models::{Health, Progress, ReadModels};
+pub use sessions::{SessionView, Sessions};
 pub use stats::{
     Counts, GroupBy, Interval, Latency, MAX_GROUPS, MAX_POINTS, Point, Statistics, Stats,
     StatsGroup, StatsQuery,
 };
+pub use suppressions::{MAX_SUPPRESSION_PAGE, SuppressionCursor, SuppressionView, Suppressions};
+pub use templates::{MAX_TEMPLATE_PAGE, TemplateView, Templates};

@@ -1,6 +1,6 @@
 //! Tenants, users, apps and domains, in memory: what a request is decided with.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use eventlog::Vault;
 use model::{
@@ -9,7 +9,8 @@ use model::{
     domain::{CheckedRecord, DkimKeyAdded, DomainEvent, DomainStatus, RecordPurpose, RecordStatus},
     event::{RecipientHash, SealedText},
     profile::{AppProfile, TenantProfile, UserProfile},
-    tenant::TenantEvent,
+    tenant::{Scope, TenantEvent},
+    user::UserEvent,
 };
 
 use crate::{
@@ -42,6 +43,8 @@ pub struct UserView {
     pub tenant: TenantId,
     /// Address and password hash.
     pub profile: UserProfile,
+    /// How often the password was changed.
+    pub password_changes: u32,
     /// When the user was added.
     pub added_at: Timestamp,
 }
@@ -57,6 +60,8 @@ pub struct AppView {
     pub name: String,
     /// The author of messages that name none.
     pub default_sender: Option<Mailbox>,
+    /// The most that its keys may do.
+    pub permissions: BTreeSet<Scope>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -246,6 +251,11 @@ where
     }
 }
 
+/// Absent permissions are all there are.
+fn permitted(scopes: Option<Vec<Scope>>) -> BTreeSet<Scope> {
+    scopes.map_or_else(|| Scope::ALL.into(), |scopes| scopes.into_iter().collect())
+}
+
 /// Folds the policies. Rows are the events themselves, numbered so that they load in an order in
 /// which each finds what it changes.
 pub(crate) struct PoliciesProjection {
@@ -285,7 +295,8 @@ impl PoliciesProjection {
             }
             TenantEvent::UserAdded(added) => {
                 let profile = self.open(&added.user, added.user.as_bytes(), &added.profile)?;
-                let view = UserView { id: added.user, tenant, profile, added_at: at };
+                let view =
+                    UserView { id: added.user, tenant, profile, password_changes: 0, added_at: at };
                 policies.users.pin().insert(added.user, Arc::new(view));
                 policies.users_by_email.pin().insert(added.email, added.user);
             }
@@ -297,6 +308,7 @@ impl PoliciesProjection {
                     tenant,
                     name: profile.name,
                     default_sender: profile.default_sender,
+                    permissions: permitted(created.permissions),
                     created_at: at,
                 };
                 policies.apps.pin().insert(created.app, Arc::new(view));
@@ -309,6 +321,7 @@ impl PoliciesProjection {
                     let view = AppView {
                         name: profile.name,
                         default_sender: profile.default_sender,
+                        permissions: permitted(updated.permissions),
                         ..AppView::clone(&view)
                     };
                     policies.apps.pin().insert(updated.app, Arc::new(view));
@@ -317,6 +330,15 @@ impl PoliciesProjection {
             TenantEvent::ApiKeyCreated(_) | TenantEvent::ApiKeyRevoked(_) => {
                 return Err(malformed(NAME));
             }
+        }
+        Ok(())
+    }
+
+    fn remember_password(&self, id: UserId, number: u32, profile: &SealedText) -> Result<(), Halt> {
+        let profile: UserProfile = self.open(&id, id.as_bytes(), profile)?;
+        if let Some(view) = self.policies.user(id) {
+            let view = UserView { profile, password_changes: number, ..UserView::clone(&view) };
+            self.policies.users.pin().insert(id, Arc::new(view));
         }
         Ok(())
     }
@@ -387,6 +409,10 @@ impl Projection for PoliciesProjection {
                 DomainEvent::DomainChecked(_) => join(&[&[7], &stream]),
                 DomainEvent::DomainRemoved(_) => join(&[&[8], &stream]),
             },
+            // Of several passwords only the last counts.
+            Event::User(UserEvent::PasswordChanged(_) | UserEvent::PasswordRehashed(_)) => {
+                join(&[&[9], &stream])
+            }
             Event::Message(_) | Event::User(_) | Event::Template(_) | Event::Suppression(_) => {
                 return Ok(());
             }
@@ -407,6 +433,12 @@ impl Projection for PoliciesProjection {
             }
             (StreamId::Domain(domain), Event::Domain(event)) => {
                 self.remember_domain(domain, row.at, event);
+            }
+            (StreamId::User(user), Event::User(UserEvent::PasswordChanged(changed))) => {
+                self.remember_password(user, changed.number, &changed.profile)?;
+            }
+            (StreamId::User(user), Event::User(UserEvent::PasswordRehashed(rehashed))) => {
+                self.remember_password(user, rehashed.number, &rehashed.profile)?;
             }
             _ => return Err(malformed(NAME)),
         }

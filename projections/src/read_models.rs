@@ -22,11 +22,26 @@ use crate::{
     messages::{Messages, MessagesProjection},
     policies::{Policies, PoliciesProjection},
     projection::Projection,
+    sessions::{Sessions, SessionsProjection},
     stats::{Statistics, StatsProjection},
     store,
+    suppressions::{Suppressions, SuppressionsProjection},
+    templates::{TemplateSourcesProjection, Templates, TemplatesProjection},
 };
 
-const NAMES: &[&str] = &["keys", "policies", "alarms", "messages", "logs", "stats", "audit"];
+const NAMES: &[&str] = &[
+    "keys",
+    "policies",
+    "alarms",
+    "messages",
+    "logs",
+    "stats",
+    "audit",
+    "sessions",
+    "templates",
+    "template_sources",
+    "suppressions",
+];
 
 /// How far a rebuild has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +79,9 @@ struct Shared {
     store: Store,
     keys: Arc<Keys>,
     policies: Arc<Policies>,
+    templates: Arc<Templates>,
+    suppressions: Arc<Suppressions>,
+    sessions: Arc<Sessions>,
     alarms: Alarms,
     messages: Messages,
     logs: Logs,
@@ -206,6 +224,21 @@ impl ReadModels {
         &self.shared.policies
     }
 
+    /// What apps send with.
+    pub fn templates(&self) -> &Templates {
+        &self.shared.templates
+    }
+
+    /// Whom apps do not write to.
+    pub fn suppressions(&self) -> &Suppressions {
+        &self.shared.suppressions
+    }
+
+    /// Who is signed in to the portal.
+    pub fn sessions(&self) -> &Sessions {
+        &self.shared.sessions
+    }
+
     /// When unfinished messages must be looked at.
     pub fn alarms(&self) -> &Alarms {
         &self.shared.alarms
@@ -323,6 +356,10 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
     let store = store::open(opening.dir)?;
     let keys = Arc::new(Keys::default());
     let policies = Arc::new(Policies::new(Arc::clone(&keys)));
+    let sessions = Arc::new(Sessions::default());
+    let table = |name| store.table(name).map_err(Halt::from);
+    let templates = Arc::new(Templates::new(table("template_sources")?));
+    let suppressions = Arc::new(Suppressions::new(table("suppressions")?, opening.vault.clone()));
     let projections: Vec<Box<dyn Projection>> = vec![
         Box::new(KeysProjection::new(Arc::clone(&keys), opening.vault.clone())),
         Box::new(PoliciesProjection::new(Arc::clone(&policies), opening.vault.clone())),
@@ -332,8 +369,11 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
         Box::new(LogsProjection),
         Box::new(StatsProjection),
         Box::new(AuditProjection),
+        Box::new(SessionsProjection::new(Arc::clone(&sessions))),
+        Box::new(TemplatesProjection::new(Arc::clone(&templates), opening.vault.clone())),
+        Box::new(TemplateSourcesProjection),
+        Box::new(SuppressionsProjection(Arc::clone(&suppressions))),
     ];
-    let table = |name| store.table(name).map_err(Halt::from);
     let messages = Messages::new(table("messages")?);
     let (alarms, logs) = (Alarms::new(table("alarms")?), table("logs")?);
     let (logs, stats) = (Logs::new(logs, messages.clone()), Statistics::new(table("stats")?));
@@ -353,6 +393,9 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
             store,
             keys,
             policies,
+            templates,
+            suppressions,
+            sessions,
             alarms,
             messages,
             logs,

@@ -3,33 +3,72 @@
 use std::sync::Arc;
 
 use eventlog::Sealed;
-use model::message::{Command, MessageStatus, Refusal, SenderStanding};
+use model::{
+    RecipientIndex,
+    message::{
+        self, Command, Facts, Message, MessageEvent, MessageStatus, Refusal, SenderStanding,
+        SuppressionReason,
+    },
+};
 use tokio::sync::oneshot;
 
 use super::State;
 use crate::{
     admission::Admitted,
+    entropy,
     error::SendError,
-    letter::Content,
+    gateway::Prepared,
+    node::Node,
     request::Sent,
     sourced::{CommitError, Draft, Sourced},
 };
 
 /// Everything that taking a message over needs.
 pub(crate) struct Acceptance {
-    pub(crate) accept: Command,
-    pub(crate) sender: SenderStanding,
-    pub(crate) content: Content,
-    /// Head, then body.
-    pub(crate) sealed: [Sealed; 2],
+    pub(crate) prepared: Prepared,
     pub(crate) reply: oneshot::Sender<Result<Sent, SendError>>,
     pub(crate) admitted: Admitted,
 }
 
+/// What is known of the outside when a message is taken over.
+pub(crate) struct Standing {
+    /// How the author's domain stands.
+    pub(crate) sender: SenderStanding,
+    /// Recipients on the suppression list.
+    pub(crate) suppressed: Vec<(RecipientIndex, SuppressionReason)>,
+}
+
+/// The events that a message begins with, or why it does not.
+pub(crate) fn decide_first(
+    node: &Node,
+    accept: &Command,
+    standing: &Standing,
+) -> Result<Vec<MessageEvent>, Refusal> {
+    message::decide(&Message::default(), accept, &standing.facts(node, false), node.now())
+}
+
+impl Standing {
+    pub(super) fn facts<'a>(&'a self, node: &'a Node, in_flight: bool) -> Facts<'a> {
+        Facts {
+            sender: self.sender,
+            suppressed: &self.suppressed,
+            retry: &node.options.retry,
+            jitter: entropy::jitter(),
+            in_flight,
+        }
+    }
+
+    /// Where nothing of it matters.
+    pub(super) const fn unasked() -> Self {
+        Self { sender: SenderStanding::NotVerified, suppressed: Vec::new() }
+    }
+}
+
 impl State {
     pub(super) async fn accept(&mut self, acceptance: Acceptance) {
-        let Acceptance { accept, sender, content, sealed, reply, admitted } = acceptance;
-        let accepted = self.append_acceptance(&accept, sender, sealed).await;
+        let Acceptance { prepared, reply, admitted } = acceptance;
+        let Prepared { accept, standing, content, sealed, .. } = prepared;
+        let accepted = self.append_acceptance(&accept, &standing, sealed).await;
         let fresh = accepted.as_ref().is_ok_and(|sent| !sent.idempotent_replay);
         // Who asked may have gone: the message is ours all the same.
         reply.send(accepted).ok();
@@ -45,7 +84,7 @@ impl State {
     async fn append_acceptance(
         &mut self,
         accept: &Command,
-        sender: SenderStanding,
+        standing: &Standing,
         sealed: [Sealed; 2],
     ) -> Result<Sent, SendError> {
         let stream = self.stream();
@@ -53,7 +92,7 @@ impl State {
         // Once: nothing but the same acceptance writes the first event, so what stands in the way
         // the first time is there the second time.
         for _ in 0..2 {
-            let decided = match self.decide(accept, sender) {
+            let decided = match self.decide(accept, standing) {
                 Ok(decided) => decided,
                 Err(Refusal::AlreadyAccepted) => {
                     self.node().figures.replayed.increment(1);

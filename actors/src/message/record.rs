@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use model::{
     Timestamp,
-    message::{Command, MessageEvent, Refusal, SenderStanding},
+    message::{Command, MessageEvent, Refusal},
 };
 
-use super::State;
+use super::{Standing, State};
 use crate::{
     entropy,
     error::CancelError,
@@ -61,7 +61,7 @@ impl State {
         }
         if kept.is_none() {
             // Refused: somebody else has ended it.
-            let Ok(decided) = self.decide(command, SenderStanding::NotVerified) else {
+            let Ok(decided) = self.decide(command, &Standing::unasked()) else {
                 return Ok(Vec::new());
             };
             let draft = Draft::new(decided.events, Vec::new(), decided.now)
@@ -94,13 +94,12 @@ impl State {
     pub(super) async fn cancel_open(&mut self) -> Result<(), CancelError> {
         let node = Arc::clone(self.node());
         loop {
-            let decided =
-                self.decide(&Command::Cancel, SenderStanding::NotVerified).map_err(|refusal| {
-                    match refusal {
-                        Refusal::Unknown => CancelError::Unknown,
-                        _ => CancelError::NotCancelable,
-                    }
-                })?;
+            let decided = self.decide(&Command::Cancel, &Standing::unasked()).map_err(
+                |refusal| match refusal {
+                    Refusal::Unknown => CancelError::Unknown,
+                    _ => CancelError::NotCancelable,
+                },
+            )?;
             let draft = Draft::new(decided.events, Vec::new(), decided.now)
                 .map_err(|_| CancelError::Internal)?;
             let sourced = self.sourced.as_mut().ok_or(CancelError::Internal)?;

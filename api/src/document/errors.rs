@@ -34,6 +34,8 @@ pub(crate) const OPERATIONS: [Operation; 8] = [
             Code::UnsupportedMediaType,
             Code::ValidationFailed,
             Code::NoDefaultSender,
+            Code::TemplateNotFound,
+            Code::TemplateRenderFailed,
             Code::RateLimited,
             Code::InternalError,
             Code::Overloaded,

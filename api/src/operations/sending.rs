@@ -104,6 +104,11 @@ fn send_problem(error: SendError) -> Problem {
     use message::Refusal;
     match error {
         SendError::Refused(SendRefusal::NoDefaultSender) => Problem::new(Code::NoDefaultSender),
+        SendError::Refused(SendRefusal::NoSubject) => {
+            Problem::field("subject", "is required when the template has none")
+        }
+        SendError::Refused(SendRefusal::TemplateNotFound) => Problem::new(Code::TemplateNotFound),
+        SendError::Refused(SendRefusal::TemplateRender(failure)) => Problem::rendering(&failure),
         SendError::Refused(SendRefusal::Message(refusal)) => match refusal {
             Refusal::SenderDomainNotVerified => Problem::new(Code::SenderDomainNotVerified),
             Refusal::IdempotencyConflict => Problem::new(Code::IdempotencyConflict),

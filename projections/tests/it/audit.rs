@@ -41,7 +41,8 @@ impl World {
         let stream = StreamId::Template(TemplateId::new(self.now, self.random.bytes()));
         let slug = Slug::parse("welcome").unwrap();
         let created = TemplateCreated { tenant, app, slug };
-        let part = TemplateVersionAdded { version: 1, part: 1, parts: 1, source: sealed() };
+        let part =
+            TemplateVersionAdded { version: 1, part: 1, parts: 1, profile: None, source: sealed() };
         self.append(stream, TemplateEvent::from(created).encode());
         self.append(stream, TemplateEvent::from(part).encode());
         self.append(stream, TemplateEvent::from(TemplateDeleted {}).encode());

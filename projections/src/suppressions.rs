@@ -1,0 +1,234 @@
+//! The suppression lists: whom each app does not write to.
+
+use std::{fmt, sync::Arc};
+
+use eventlog::{Scan, Table, Vault};
+use model::{
+    AppId, Event, StreamId, SuppressionId, Timestamp,
+    address::EmailAddress,
+    event::{KeyedHash, RecipientHash},
+    message::SuppressionReason,
+    profile::SuppressionProfile,
+    suppression::{SuppressionAdded, SuppressionEvent},
+};
+
+use crate::{
+    codec::{Malformed, Reader, join},
+    error::{Halt, QueryError},
+    fact::{Fact, FactRow, malformed},
+    projection::Projection,
+    round::Round,
+    sealed,
+};
+
+const NAME: &str = "suppressions";
+
+/// Who is listed, by app and recipient: the position and the event.
+const LISTED: u8 = 1;
+/// The same, newest first: the recipient.
+const NEWEST: u8 = 2;
+
+/// Most addresses of one page.
+pub const MAX_SUPPRESSION_PAGE: usize = 100;
+
+/// An address that an app does not write to.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SuppressionView {
+    /// Who it is.
+    pub email: EmailAddress,
+    /// Why.
+    pub reason: SuppressionReason,
+    /// Since when.
+    pub created_at: Timestamp,
+}
+
+// An address that is printed by mistake must not become a leak.
+impl fmt::Debug for SuppressionView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SuppressionView({:?})", self.reason)
+    }
+}
+
+/// A place in a list, for the app that it was made for. Its text is opaque.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SuppressionCursor(u64);
+
+impl SuppressionCursor {
+    /// Reads a cursor; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let before = u64::from_str_radix(text, 16).ok()?;
+        (Self(before).to_string() == text).then_some(Self(before))
+    }
+}
+
+impl fmt::Display for SuppressionCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// The lists.
+pub struct Suppressions {
+    table: Table,
+    vault: Vault,
+    /// Apps that ever listed somebody: the others cost a send nothing.
+    listing: papaya::HashSet<AppId>,
+}
+
+impl fmt::Debug for Suppressions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Suppressions").finish_non_exhaustive()
+    }
+}
+
+impl Suppressions {
+    pub(crate) fn new(table: Table, vault: Vault) -> Self {
+        Self { table, vault, listing: papaya::HashSet::new() }
+    }
+
+    /// Whether the app has ever listed anybody.
+    pub fn has_any(&self, app: AppId) -> bool {
+        self.listing.pin().contains(&app)
+    }
+
+    /// Why the app does not write to this recipient, if it does not.
+    pub fn find(
+        &self,
+        app: AppId,
+        recipient: &RecipientHash,
+    ) -> Result<Option<SuppressionReason>, QueryError> {
+        if !self.has_any(app) {
+            return Ok(None);
+        }
+        Ok(self.listed(app, recipient)?.map(|listed| listed.added.reason))
+    }
+
+    /// The entry of this recipient, if there is one.
+    pub fn get(
+        &self,
+        app: AppId,
+        recipient: &RecipientHash,
+    ) -> Result<Option<SuppressionView>, QueryError> {
+        let Some(Listed { id, at, added }) = self.listed(app, recipient)? else {
+            return Ok(None);
+        };
+        let profile: SuppressionProfile =
+            sealed::profile(&self.vault, id.as_bytes(), &added.address)
+                .ok_or_else(|| damaged(Malformed))?;
+        Ok(Some(SuppressionView { email: profile.email, reason: added.reason, created_at: at }))
+    }
+
+    /// Whom the app does not write to, the newest first.
+    pub fn page(
+        &self,
+        app: AppId,
+        cursor: Option<SuppressionCursor>,
+        limit: usize,
+    ) -> Result<(Vec<SuppressionView>, Option<SuppressionCursor>), QueryError> {
+        let limit = limit.clamp(1, MAX_SUPPRESSION_PAGE);
+        let prefix = join(&[&[NEWEST], app.as_bytes()]);
+        let mut scan = Scan::prefix(&prefix);
+        if let Some(SuppressionCursor(before)) = cursor {
+            scan = scan.before(join(&[&prefix, &before.to_be_bytes()]));
+        }
+        let mut found = Vec::new();
+        let mut last = None;
+        for row in self.table.scan(scan.reverse()) {
+            let (key, value) = row?;
+            if found.len() == limit {
+                return Ok((found, last.map(SuppressionCursor)));
+            }
+            let mut reader = Reader::new(key.get(prefix.len()..).unwrap_or_default());
+            last = Some(reader.key_u64().map_err(damaged)?);
+            let recipient = KeyedHash(Reader::new(&value).array().map_err(damaged)?);
+            // Taken off since the scan began: then it is not on the list.
+            found.extend(self.get(app, &recipient)?);
+        }
+        Ok((found, None))
+    }
+
+    fn listed(&self, app: AppId, recipient: &RecipientHash) -> Result<Option<Listed>, QueryError> {
+        let Some(row) = self.table.get(listed_key(app, recipient))? else { return Ok(None) };
+        let (_, fact) = read(&row).map_err(damaged)?;
+        let (StreamId::Suppression(id), Ok(Event::Suppression(event))) =
+            (fact.stream, fact.event(NAME))
+        else {
+            return Err(damaged(Malformed));
+        };
+        let SuppressionEvent::SuppressionAdded(added) = event else {
+            return Err(damaged(Malformed));
+        };
+        Ok(Some(Listed { id, at: fact.at, added }))
+    }
+}
+
+/// An entry as it stands in the table.
+struct Listed {
+    id: SuppressionId,
+    at: Timestamp,
+    added: SuppressionAdded,
+}
+
+const fn damaged(_: Malformed) -> QueryError {
+    QueryError::Damaged { table: NAME }
+}
+
+fn listed_key(app: AppId, recipient: &RecipientHash) -> Vec<u8> {
+    join(&[&[LISTED], app.as_bytes(), &recipient.0])
+}
+
+fn newest_key(app: AppId, position: u64) -> Vec<u8> {
+    join(&[&[NEWEST], app.as_bytes(), &position.to_be_bytes()])
+}
+
+/// The position and the event of a row.
+fn read(row: &[u8]) -> Result<(u64, FactRow<'_>), Malformed> {
+    let mut reader = Reader::new(row);
+    Ok((reader.u64()?, FactRow::read(reader.rest())?))
+}
+
+/// Folds the lists.
+pub(crate) struct SuppressionsProjection(pub(crate) Arc<Suppressions>);
+
+impl Projection for SuppressionsProjection {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round) -> Result<(), Halt> {
+        let Event::Suppression(event) = fact.event else { return Ok(()) };
+        match event {
+            SuppressionEvent::SuppressionAdded(added) => {
+                let position = fact.recorded.position.get();
+                let row = join(&[&position.to_le_bytes(), &FactRow::of(fact).to_bytes()]);
+                round.put(listed_key(added.app, &added.recipient), row);
+                round.put_new(newest_key(added.app, position), added.recipient.0.to_vec());
+            }
+            SuppressionEvent::SuppressionRemoved(removed) => {
+                let key = listed_key(removed.app, &removed.recipient);
+                let position = match round.edit(&key)? {
+                    Some(row) => read(row).map_err(|_| malformed(NAME))?.0,
+                    None => return Ok(()),
+                };
+                round.delete(key);
+                round.delete(newest_key(removed.app, position));
+            }
+        }
+        Ok(())
+    }
+
+    fn remembers(&self) -> bool {
+        true
+    }
+
+    fn remember(&self, key: &[u8], _value: &[u8]) -> Result<(), Halt> {
+        let mut reader = Reader::new(key.get(1..).unwrap_or_default());
+        let app = AppId::from_bytes(reader.array().map_err(|_| malformed(NAME))?);
+        self.0.listing.pin().insert(app);
+        Ok(())
+    }
+}
