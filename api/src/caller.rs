@@ -46,6 +46,34 @@ impl Needs for Reading {
     const SCOPE: Scope = Scope::EmailRead;
 }
 
+/// To read and try out templates.
+pub(crate) struct TemplateReading;
+
+impl Needs for TemplateReading {
+    const SCOPE: Scope = Scope::TemplateRead;
+}
+
+/// To write and delete templates.
+pub(crate) struct TemplateWriting;
+
+impl Needs for TemplateWriting {
+    const SCOPE: Scope = Scope::TemplateWrite;
+}
+
+/// To read the suppression list.
+pub(crate) struct SuppressionReading;
+
+impl Needs for SuppressionReading {
+    const SCOPE: Scope = Scope::SuppressionRead;
+}
+
+/// To change the suppression list.
+pub(crate) struct SuppressionWriting;
+
+impl Needs for SuppressionWriting {
+    const SCOPE: Scope = Scope::SuppressionWrite;
+}
+
 /// A caller whose key is good, within its rate and allowed to do this. Must be the first parameter
 /// of an operation: nothing of a stranger's body is read.
 pub(crate) struct Allowed<N> {

@@ -23,9 +23,18 @@ use crate::{operations::operations, problem::ErrorBody, wire};
 const ABOUT: &str = include_str!("document/about.md");
 
 /// Sections of the document, in reading order.
-const TOPICS: [&str; 4] = ["Sending", "Messages", "Insight", "System"];
+const TOPICS: [&str; 6] = ["Sending", "Messages", "Insight", "Templates", "Suppressions", "System"];
 /// Schemas of what is sent to us: they refuse unknown fields.
-const CLOSED: [&str; 3] = ["SendEmail", "Sender", "Attachment"];
+const CLOSED: [&str; 8] = [
+    "SendEmail",
+    "Sender",
+    "Attachment",
+    "TemplateUse",
+    "NewTemplate",
+    "TemplateChange",
+    "TemplatePreviewRequest",
+    "NewSuppression",
+];
 
 /// The whole document, OpenAPI 3.0. The same on every machine and at every time.
 pub fn document() -> Value {
@@ -174,6 +183,10 @@ fn rare_example(name: &str) -> Option<Value> {
         "reason" => json!("mailbox_full"),
         "requestId" => json!("req_1f0c6a52d7b94e3fb2a8c6f1d3e7a905"),
         "field" => json!("to[0]"),
+        "line" => json!(3),
+        "id" => json!(wire::templates::EXAMPLE_TEMPLATE),
+        "version" => json!(1),
+        "suppressionReason" => json!("manual"),
         "message" => json!("the domain has no dot"),
         "groupsLeftOut" => json!(0),
         _ => return None,

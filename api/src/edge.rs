@@ -139,6 +139,8 @@ fn note(operation: &'static str, method: &Method, status: StatusCode, id: &str, 
         Method::GET => "GET",
         Method::HEAD => "HEAD",
         Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
         _ => "other",
     };
     let status = status.as_u16();

@@ -1,9 +1,9 @@
 //! The fields of an object, taken out one by one; what is wrong with them is noted, not thrown.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::RangeInclusive};
 
 use crate::{
-    json::{Json, Unreadable},
+    json::{Json, MAX_VALUES, Unreadable},
     problem::{Code, Findings, Problem},
 };
 
@@ -12,13 +12,18 @@ pub(crate) fn read_body<T>(
     bytes: &[u8],
     read: impl FnOnce(Fields<'_>, &mut Findings) -> Option<T>,
 ) -> Result<T, Problem> {
-    let tree = Json::read(bytes).map_err(|error| match error {
-        Unreadable::TooMany => Problem::field("body", "has more values than any request needs"),
-        _ => Problem::new(Code::InvalidJson).saying(error.to_string()),
-    })?;
+    let tree = read_tree(bytes, MAX_VALUES)?;
     let mut findings = Findings::default();
     let done = Fields::of(tree, "", &mut findings).and_then(|fields| read(fields, &mut findings));
     done.filter(|_| findings.is_empty()).ok_or_else(|| findings.into_problem())
+}
+
+/// Reads a body of at most so many values.
+pub(crate) fn read_tree(bytes: &[u8], most: usize) -> Result<Json<'_>, Problem> {
+    Json::read(bytes, most).map_err(|error| match error {
+        Unreadable::TooMany => Problem::field("body", "has more values than any request needs"),
+        _ => Problem::new(Code::InvalidJson).saying(error.to_string()),
+    })
 }
 
 /// An object whose fields are being read.
@@ -54,6 +59,53 @@ impl<'a> Fields<'a> {
             return None;
         }
         (value != Json::Null).then_some(value)
+    }
+
+    /// Takes out a field of which `null` means something: `Some(None)`.
+    #[expect(clippy::option_option, reason = "absent, null, or a value")]
+    pub(crate) fn take_nullable(
+        &mut self,
+        name: &str,
+        findings: &mut Findings,
+    ) -> Option<Option<Json<'a>>> {
+        let given = self.entries.iter().filter(|(key, _)| key == name).count();
+        let value = self.take(name, findings);
+        (given == 1).then_some(value)
+    }
+
+    /// Takes out true or false.
+    pub(crate) fn flag(&mut self, name: &str, findings: &mut Findings) -> Option<bool> {
+        match self.take(name, findings)? {
+            Json::Bool(value) => Some(value),
+            other => {
+                findings.add(self.path(name), expected("true or false", &other));
+                None
+            }
+        }
+    }
+
+    /// Takes out a whole number that lies within bounds.
+    pub(crate) fn whole(
+        &mut self,
+        name: &str,
+        bounds: RangeInclusive<u32>,
+        findings: &mut Findings,
+    ) -> Option<u32> {
+        let value = self.take(name, findings)?;
+        let (least, most) = (*bounds.start(), *bounds.end());
+        let number = match &value {
+            Json::Number(number) => number.as_u64().and_then(|number| u32::try_from(number).ok()),
+            other => {
+                findings.add(self.path(name), expected("a number", other));
+                return None;
+            }
+        };
+        let number = number.filter(|number| bounds.contains(number));
+        if number.is_none() {
+            let words = format!("must be a whole number from {least} to {most}");
+            findings.add(self.path(name), words);
+        }
+        number
     }
 
     /// Takes a string out.

@@ -11,9 +11,9 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// Deepest nesting that is looked into. What lies deeper is skipped and marked.
 pub(crate) const MAX_DEPTH: u8 = 16;
-/// Most values in one body: fifty recipients, a hundred files and all else need a tenth of it, a
-/// hundred messages to a few people each a third.
-const MAX_VALUES: usize = 20_000;
+/// Most values in one body: fifty recipients, a hundred files and all else need a tenth of it; the
+/// rest is for what is put into a template.
+pub(crate) const MAX_VALUES: usize = 20_000;
 
 /// A value as it was written.
 #[derive(Debug, PartialEq)]
@@ -36,17 +36,17 @@ pub(crate) enum Unreadable {
     Syntax { line: usize, column: usize },
     #[error("The body is empty.")]
     Empty,
-    #[error("The body has more than {MAX_VALUES} values.")]
+    #[error("The body has too many values.")]
     TooMany,
 }
 
 impl<'a> Json<'a> {
-    /// Reads all of `bytes`.
-    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, Unreadable> {
+    /// Reads all of `bytes`, at most so many values.
+    pub(crate) fn read(bytes: &'a [u8], most: usize) -> Result<Self, Unreadable> {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Err(Unreadable::Empty);
         }
-        let left = Cell::new(MAX_VALUES);
+        let left = Cell::new(most);
         let mut reader = serde_json::Deserializer::from_slice(bytes);
         Seed { depth: 0, left: &left }
             .deserialize(&mut reader)
@@ -190,13 +190,17 @@ impl<'de> serde::Deserialize<'de> for Key<'de> {
 mod tests {
     use super::*;
 
+    fn read(bytes: &[u8]) -> Result<Json<'_>, Unreadable> {
+        Json::read(bytes, MAX_VALUES)
+    }
+
     fn text(text: &str) -> Json<'_> {
         Json::Text(text.into())
     }
 
     #[test]
     fn repeated_keys_and_their_order_are_kept() {
-        let tree = Json::read(br#" {"b":"1","a":[null,true,-1,2.5],"b":"\n"} "#).unwrap();
+        let tree = read(br#" {"b":"1","a":[null,true,-1,2.5],"b":"\n"} "#).unwrap();
         let half = serde_json::Number::from_f64(2.5).unwrap();
         let numbers = [Json::Number((-1).into()), Json::Number(half)];
         let list = [Json::Null, Json::Bool(true)].into_iter().chain(numbers).collect();
@@ -215,7 +219,7 @@ mod tests {
             (b"{\"a\":\"\xff\"}", 1, 7),
             (b"{\"a\":\"\\ud800\"}", 1, 13),
         ] {
-            let error = Json::read(bytes).unwrap_err();
+            let error = read(bytes).unwrap_err();
             assert!(
                 matches!(error, Unreadable::Syntax { line: l, .. } if l == line),
                 "{error} for {}, expected {line}:{column}",
@@ -223,13 +227,13 @@ mod tests {
             );
             assert!(!error.to_string().contains("secret"));
         }
-        assert_eq!(Json::read(b" \n"), Err(Unreadable::Empty));
+        assert_eq!(read(b" \n"), Err(Unreadable::Empty));
     }
 
     #[test]
     fn depth_is_bounded_without_recursion() {
         let deep = "[".repeat(1_000_000) + &"]".repeat(1_000_000);
-        let mut tree = &Json::read(deep.as_bytes()).unwrap();
+        let mut tree = &read(deep.as_bytes()).unwrap();
         let mut depth = 0;
         while let Json::List(list) = tree {
             tree = &list[0];
@@ -237,14 +241,14 @@ mod tests {
         }
         assert_eq!((depth, tree), (usize::from(MAX_DEPTH), &Json::TooDeep));
         let objects = "{\"a\":".repeat(50_000) + "1" + &"}".repeat(50_000);
-        assert!(Json::read(objects.as_bytes()).is_ok());
+        assert!(read(objects.as_bytes()).is_ok());
     }
 
     #[test]
     fn the_number_of_values_is_bounded() {
         let many = format!("[{}1]", "1,".repeat(MAX_VALUES));
-        assert_eq!(Json::read(many.as_bytes()), Err(Unreadable::TooMany));
+        assert_eq!(read(many.as_bytes()), Err(Unreadable::TooMany));
         let few = format!("[{}1]", "1,".repeat(MAX_VALUES - 2));
-        assert!(Json::read(few.as_bytes()).is_ok());
+        assert!(read(few.as_bytes()).is_ok());
     }
 }

@@ -34,6 +34,7 @@ mod problem;
 mod reading;
 mod send;
 mod serve;
+mod variables;
 mod wire;
 
 use std::collections::HashMap;

@@ -3,17 +3,22 @@
 mod insight;
 mod messages;
 mod sending;
+mod suppressions;
 mod system;
+mod templates;
 
 use std::{sync::Arc, time::Duration};
 
+use actors::ChangeError;
+use bytes::Bytes;
+use model::{suppression, template};
 use poem::web::Data;
 use poem_openapi::Tags;
 use projections::QueryError;
 
 use self::{
     insight::InsightOperations, messages::MessageOperations, sending::SendingOperations,
-    system::SystemOperations,
+    suppressions::SuppressionOperations, system::SystemOperations, templates::TemplateOperations,
 };
 use crate::{
     parts::Shared,
@@ -21,12 +26,25 @@ use crate::{
 };
 
 /// All operations.
-pub(crate) type Operations =
-    (SendingOperations, MessageOperations, InsightOperations, SystemOperations);
+pub(crate) type Operations = (
+    SendingOperations,
+    MessageOperations,
+    InsightOperations,
+    TemplateOperations,
+    SuppressionOperations,
+    SystemOperations,
+);
 
 /// All operations.
 pub(crate) const fn operations() -> Operations {
-    (SendingOperations, MessageOperations, InsightOperations, SystemOperations)
+    (
+        SendingOperations,
+        MessageOperations,
+        InsightOperations,
+        TemplateOperations,
+        SuppressionOperations,
+        SystemOperations,
+    )
 }
 
 /// The parts of the document, in reading order.
@@ -38,12 +56,50 @@ pub(crate) enum Topic {
     Messages,
     /// Read every event of your app, and its sums.
     Insight,
+    /// Write down once what you send often.
+    Templates,
+    /// Name those whom you do not write to.
+    Suppressions,
     /// For those who run the server.
     System,
 }
 
 /// What every operation is given.
 type SharedData<'a> = Data<&'a Arc<Shared>>;
+
+/// Reads a body, a large one off the threads that answer everybody else.
+async fn read<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    bytes: Bytes,
+    read: impl FnOnce(&[u8]) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    /// Read in less time than it takes to hand over.
+    const SMALL_BYTES: usize = 64 * 1024;
+    if bytes.len() < SMALL_BYTES {
+        read(&bytes)
+    } else {
+        shared.reading(move |_| read(&bytes)).await
+    }
+}
+
+/// What an app's own things answer to a change.
+fn change_problem(error: ChangeError) -> Problem {
+    match error {
+        ChangeError::Template(refusal) => match refusal {
+            template::Refusal::Unknown => Problem::new(Code::NotFound),
+            template::Refusal::AlreadyExists => Problem::new(Code::AlreadyExists),
+            template::Refusal::Changed => Problem::new(Code::TemplateChanged),
+            template::Refusal::TooMany => Problem::new(Code::LimitReached),
+            template::Refusal::TooLarge => Problem::field("body", "is larger than can be stored"),
+        },
+        ChangeError::Suppression(suppression::Refusal::Unknown) => Problem::new(Code::NotFound),
+        ChangeError::Unavailable => unavailable(),
+        ChangeError::NotYetVisible => {
+            unavailable().saying("It was recorded, and will show shortly.")
+        }
+        error => Problem::internal("a change failed", &error),
+    }
+}
 
 fn query_problem(error: QueryError) -> Problem {
     match error {

@@ -34,6 +34,7 @@ pub(crate) enum Code {
     IdempotencyConflict,
     NotCancelable,
     AlreadyExists,
+    TemplateChanged,
     LimitReached,
     PayloadTooLarge,
     UnsupportedMediaType,
@@ -131,6 +132,11 @@ impl Code {
             Self::AlreadyExists => {
                 (S::CONFLICT, "already_exists", "There is such a thing already.")
             }
+            Self::TemplateChanged => (
+                S::CONFLICT,
+                "template_changed",
+                "Somebody else wrote a version in the meantime: read it, and try again.",
+            ),
             Self::LimitReached => (
                 S::CONFLICT,
                 "limit_reached",
@@ -159,12 +165,12 @@ impl Code {
             Self::TemplateNotFound => (
                 S::UNPROCESSABLE_ENTITY,
                 "template_not_found",
-                "Your app has no such template, or not this version of it.",
+                "The app has no such template, or no such version of it.",
             ),
             Self::TemplateRenderFailed => (
                 S::UNPROCESSABLE_ENTITY,
                 "template_render_failed",
-                "The template could not be rendered with these variables: see details.",
+                "The template cannot be rendered with these variables: see details.",
             ),
             Self::RateLimited => (
                 S::TOO_MANY_REQUESTS,
@@ -206,6 +212,9 @@ pub(crate) struct Detail {
     pub field: String,
     /// What is wrong with it, for people.
     pub message: String,
+    /// In which line, when the field is the text of a template.
+    #[oai(skip_serializing_if_is_none)]
+    pub line: Option<usize>,
 }
 
 /// Every answer that is not a success.
@@ -256,27 +265,51 @@ impl Problem {
         Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed) }
     }
 
-    /// A template that became nothing: the missing variable, or else the field that failed.
-    pub(crate) fn rendering(failure: &actors::RenderFailure) -> Self {
-        let field = match &failure.variable {
-            Some(variable) => format!("template.variables.{variable}"),
-            None => failure.field.to_string(),
-        };
-        let message = match failure.line {
-            Some(line) => {
-                format!("{} of the template, line {line}: {}", failure.field, failure.message)
-            }
-            None => format!("{} of the template: {}", failure.field, failure.message),
-        };
-        let details = vec![Detail { field, message }];
-        Self { details, ..Self::new(Code::TemplateRenderFailed) }
-    }
-
     /// A single field that is not as it should be.
     pub(crate) fn field(field: &str, message: &str) -> Self {
         let mut findings = Findings::default();
         findings.add(field, message);
         findings.into_problem()
+    }
+
+    /// The same, told of this field.
+    pub(crate) fn blaming(self, field: &str, message: impl Into<String>) -> Self {
+        self.blaming_at(field, None, message)
+    }
+
+    /// The same, told of this line of a field.
+    pub(crate) fn blaming_at(
+        self,
+        field: &str,
+        line: Option<usize>,
+        message: impl Into<String>,
+    ) -> Self {
+        let mut findings = Findings { details: self.details, left_out: 0 };
+        findings.add_at(field, line, message);
+        Self { details: findings.details, ..self }
+    }
+
+    /// The same, of a part of the request: fields are told as they stand there. Without any it is
+    /// told of `field`.
+    pub(crate) fn within(self, part: &str, field: &str) -> Self {
+        if self.details.is_empty() {
+            let dot = if field.is_empty() { "" } else { "." };
+            let words = self.code.words();
+            return self.blaming(&format!("{part}{dot}{field}"), words);
+        }
+        let details = self.details.into_iter();
+        let details = details.map(|detail| {
+            let field = format!("{part}.{}", detail.field);
+            Detail { field, ..detail }
+        });
+        Self { details: details.collect(), ..self }
+    }
+
+    /// This one, told of the other's fields as well.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.details.extend(other.details);
+        self.details.truncate(MAX_DETAILS);
+        self
     }
 
     /// A fault of ours: `what` goes to the log, nothing of it to the caller.
@@ -298,7 +331,10 @@ impl Problem {
         if let Some(object) = body.as_object_mut() {
             if !self.details.is_empty() {
                 let details = self.details.iter();
-                let details = details.map(|d| json!({ "field": d.field, "message": d.message }));
+                let details = details.map(|Detail { field, message, line }| match line {
+                    Some(line) => json!({ "field": field, "message": message, "line": line }),
+                    None => json!({ "field": field, "message": message }),
+                });
                 object.insert("details".into(), details.collect());
             }
             if self.code == Code::InternalError {
@@ -359,6 +395,16 @@ pub(crate) struct Findings {
 impl Findings {
     /// Notes a field. The words hold nothing of the caller's.
     pub(crate) fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.add_at(field, None, message);
+    }
+
+    /// Notes a line of a field.
+    pub(crate) fn add_at(
+        &mut self,
+        field: impl Into<String>,
+        line: Option<usize>,
+        message: impl Into<String>,
+    ) {
         if self.details.len() == MAX_DETAILS {
             self.left_out += 1;
             return;
@@ -368,7 +414,7 @@ impl Findings {
             Some((end, _)) => format!("{}…", field.get(..end).unwrap_or_default()),
             None => field,
         };
-        self.details.push(Detail { field, message: message.into() });
+        self.details.push(Detail { field, message: message.into(), line });
     }
 
     /// Whether nothing was found.

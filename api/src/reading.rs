@@ -10,7 +10,7 @@ use model::{
     content::Head,
     delivery::{BounceClass, Peer},
     event::SealedText,
-    message::{Attempt, FailureReason, MessageEvent, RecordedAnswer, SuppressionReason},
+    message::{Attempt, FailureReason, MessageEvent, RecordedAnswer},
 };
 use poem_openapi::types::MaybeUndefined;
 use projections::MessageView;
@@ -21,7 +21,7 @@ use crate::{
         Time,
         message::{
             EventKind, EventWire, MessageAnswer, MessageWire, RecipientWire, ResponseWire,
-            SmtpWire, TlsWire,
+            SmtpWire, TemplateUsed, TlsWire,
         },
         send::Sender,
     },
@@ -93,6 +93,11 @@ impl<'a> Reader<'a> {
             sent_at: sent_at.map(|event| Time(event.at)),
             tags: view.accepted.tags.iter().map(ToString::to_string).collect(),
             metadata: head.as_ref().map(|head| head.metadata.clone()),
+            template: view
+                .accepted
+                .template
+                .as_ref()
+                .map(|used| TemplateUsed { id: used.id.to_string(), version: used.version }),
             size_bytes: view.accepted.size,
         };
         let events = view.events.iter();
@@ -173,6 +178,7 @@ impl About<'_> {
             attempt: None,
             next_attempt_at: None,
             reason: None,
+            suppression_reason: None,
             smtp: None,
         };
         match event {
@@ -184,7 +190,8 @@ impl About<'_> {
             },
             MessageEvent::Suppressed(event) => EventWire {
                 kind: EventKind::Suppressed,
-                reason: Some(suppression(event.reason).into()),
+                reason: Some("recipient_suppressed".into()),
+                suppression_reason: Some(event.reason.into()),
                 ..self.with_recipient(wire, event.recipient)
             },
             MessageEvent::Delivered(event) => {
@@ -275,14 +282,6 @@ fn tls(peer: &Peer) -> Option<TlsWire> {
         cipher: tls.cipher.to_string(),
         verified: tls.verified,
     })
-}
-
-const fn suppression(reason: SuppressionReason) -> &'static str {
-    match reason {
-        SuppressionReason::Bounce => "bounce",
-        SuppressionReason::Complaint => "complaint",
-        SuppressionReason::Manual => "manual",
-    }
 }
 
 const fn bounce(class: BounceClass) -> &'static str {

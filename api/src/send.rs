@@ -3,10 +3,11 @@
 mod attachments;
 mod headers;
 mod people;
+mod template;
 
 use std::collections::BTreeMap;
 
-use actors::SendRequest;
+use actors::{MAX_BATCH, SendRequest};
 use model::{
     Timestamp,
     content::Body,
@@ -14,12 +15,15 @@ use model::{
 };
 
 use crate::{
-    fields::{Fields, read_body, text},
+    fields::{Fields, read_body, read_tree, text},
+    json::Json,
     problem::{Findings, Problem},
 };
 
 use people::People;
 
+/// Most values of each email of a batch, on the average: one alone may have more.
+const MAX_VALUES_OF_ONE: usize = 1_000;
 /// Longest subject, in characters: RFC 5322 (section 2.1.1) allows no longer line.
 const MAX_SUBJECT_CHARS: usize = 998;
 /// Most entries of `metadata`.
@@ -34,6 +38,34 @@ pub(crate) fn read(bytes: &[u8], now: Timestamp) -> Result<SendRequest, Problem>
     read_body(bytes, |fields, findings| read_fields(fields, now, findings))
 }
 
+/// Reads the body of a batch at `now`: a list of send bodies.
+pub(crate) fn read_batch(bytes: &[u8], now: Timestamp) -> Result<Vec<SendRequest>, Problem> {
+    let tree = read_tree(bytes, MAX_BATCH * MAX_VALUES_OF_ONE)?;
+    let mut findings = Findings::default();
+    if tree == Json::List(Vec::new()) {
+        findings.add("body", "must have at least one email");
+    }
+    let emails: Vec<SendRequest> = match tree {
+        Json::List(list) if list.len() <= MAX_BATCH => {
+            let places = list.into_iter().enumerate();
+            let read = places.filter_map(|(place, email)| {
+                let fields = Fields::of(email, &format!("[{place}]"), &mut findings)?;
+                read_fields(fields, now, &mut findings)
+            });
+            read.collect()
+        }
+        Json::List(_) => {
+            findings.add("body", format!("has more than {MAX_BATCH} emails"));
+            Vec::new()
+        }
+        other => {
+            findings.add("body", format!("must be a list, not {}", other.kind()));
+            Vec::new()
+        }
+    };
+    if findings.is_empty() { Ok(emails) } else { Err(findings.into_problem()) }
+}
+
 /// `None` only when a finding says why.
 fn read_fields(
     mut fields: Fields<'_>,
@@ -41,8 +73,9 @@ fn read_fields(
     findings: &mut Findings,
 ) -> Option<SendRequest> {
     let People { from, to, cc, bcc, reply_to } = people::read(&mut fields, findings);
-    let subject = subject(&mut fields, findings);
-    let body = body(&mut fields, findings);
+    let (templated, template) = template::read(&mut fields, findings);
+    let subject = subject(&mut fields, templated, findings);
+    let body = body(&mut fields, templated, findings);
     let tags = tags(&mut fields, findings);
     let metadata = metadata(&mut fields, findings);
     let scheduled_at = scheduled_at(&mut fields, now, findings);
@@ -56,7 +89,7 @@ fn read_fields(
         reply_to,
         subject,
         body,
-        template: None,
+        template,
         tags,
         metadata,
         scheduled_at,
@@ -64,8 +97,14 @@ fn read_fields(
     })
 }
 
-fn subject(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<String> {
-    let subject = fields.required_text("subject", findings)?;
+/// With a template it may be absent, and then is empty.
+fn subject(fields: &mut Fields<'_>, templated: bool, findings: &mut Findings) -> Option<String> {
+    let subject = if templated {
+        let Some(given) = fields.take("subject", findings) else { return Some(String::new()) };
+        text(given, || fields.path("subject"), findings)?
+    } else {
+        fields.required_text("subject", findings)?
+    };
     let path = fields.path("subject");
     if subject.trim().is_empty() {
         findings.add(path, "must not be empty");
@@ -79,13 +118,17 @@ fn subject(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<String> {
     None
 }
 
-fn body(fields: &mut Fields<'_>, findings: &mut Findings) -> Body {
+fn body(fields: &mut Fields<'_>, templated: bool, findings: &mut Findings) -> Body {
     let mut wrong = false;
     let mut part = |name: &str| {
         let given = fields.take(name, findings)?;
         let part = text(given, || fields.path(name), findings);
         wrong |= part.is_none();
         let part = part?;
+        if templated {
+            findings.add(fields.path(name), "must not be given together with a template");
+            return None;
+        }
         if part.contains('\0') {
             wrong = true;
             findings.add(fields.path(name), "must not have NUL characters");
@@ -94,7 +137,7 @@ fn body(fields: &mut Fields<'_>, findings: &mut Findings) -> Body {
         (!part.is_empty()).then(|| part.into_owned())
     };
     let (html, text) = (part("html"), part("text"));
-    if html.is_none() && text.is_none() && !wrong {
+    if html.is_none() && text.is_none() && !wrong && !templated {
         findings.add("html", "is required when there is no text");
         findings.add("text", "is required when there is no html");
     }

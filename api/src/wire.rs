@@ -4,7 +4,9 @@ pub(crate) mod logs;
 pub(crate) mod message;
 pub(crate) mod send;
 pub(crate) mod stats;
+pub(crate) mod suppressions;
 pub(crate) mod system;
-mod time;
+pub(crate) mod templates;
+pub(crate) mod time;
 
 pub(crate) use time::Time;

@@ -17,31 +17,9 @@ pub(crate) struct Operation {
 }
 
 /// Every operation.
-pub(crate) const OPERATIONS: [Operation; 8] = [
-    Operation {
-        id: "sendEmail",
-        scope: Some(Scope::EmailSend),
-        errors: &[
-            Code::BadRequest,
-            Code::InvalidJson,
-            Code::InvalidIdempotencyKey,
-            Code::Unauthorized,
-            Code::InsufficientScope,
-            Code::SenderDomainNotVerified,
-            Code::RequestTimeout,
-            Code::IdempotencyConflict,
-            Code::PayloadTooLarge,
-            Code::UnsupportedMediaType,
-            Code::ValidationFailed,
-            Code::NoDefaultSender,
-            Code::TemplateNotFound,
-            Code::TemplateRenderFailed,
-            Code::RateLimited,
-            Code::InternalError,
-            Code::Overloaded,
-            Code::Unavailable,
-        ],
-    },
+pub(crate) const OPERATIONS: [Operation; 18] = [
+    Operation { id: "sendEmail", scope: Some(Scope::EmailSend), errors: SEND_ERRORS },
+    Operation { id: "sendBatch", scope: Some(Scope::EmailSend), errors: SEND_ERRORS },
     Operation {
         id: "cancelMessage",
         scope: Some(Scope::EmailSend),
@@ -70,9 +48,141 @@ pub(crate) const OPERATIONS: [Operation; 8] = [
     },
     Operation { id: "listLogs", scope: Some(Scope::EmailRead), errors: QUERY_ERRORS },
     Operation { id: "getStats", scope: Some(Scope::EmailRead), errors: QUERY_ERRORS },
+    Operation {
+        id: "createTemplate",
+        scope: Some(Scope::TemplateWrite),
+        errors: &[
+            Code::BadRequest,
+            Code::InvalidJson,
+            Code::Unauthorized,
+            Code::InsufficientScope,
+            Code::RequestTimeout,
+            Code::AlreadyExists,
+            Code::LimitReached,
+            Code::PayloadTooLarge,
+            Code::UnsupportedMediaType,
+            Code::ValidationFailed,
+            Code::RateLimited,
+            Code::InternalError,
+            Code::Overloaded,
+            Code::Unavailable,
+        ],
+    },
+    Operation { id: "listTemplates", scope: Some(Scope::TemplateRead), errors: QUERY_ERRORS },
+    Operation {
+        id: "getTemplate",
+        scope: Some(Scope::TemplateRead),
+        errors: &[
+            Code::Unauthorized,
+            Code::InsufficientScope,
+            Code::NotFound,
+            Code::ValidationFailed,
+            Code::RateLimited,
+            Code::InternalError,
+            Code::Overloaded,
+            Code::Unavailable,
+        ],
+    },
+    Operation {
+        id: "updateTemplate",
+        scope: Some(Scope::TemplateWrite),
+        errors: &[
+            Code::BadRequest,
+            Code::InvalidJson,
+            Code::Unauthorized,
+            Code::InsufficientScope,
+            Code::NotFound,
+            Code::RequestTimeout,
+            Code::TemplateChanged,
+            Code::LimitReached,
+            Code::PayloadTooLarge,
+            Code::UnsupportedMediaType,
+            Code::ValidationFailed,
+            Code::RateLimited,
+            Code::InternalError,
+            Code::Overloaded,
+            Code::Unavailable,
+        ],
+    },
+    Operation { id: "deleteTemplate", scope: Some(Scope::TemplateWrite), errors: REMOVE_ERRORS },
+    Operation {
+        id: "previewTemplate",
+        scope: Some(Scope::TemplateRead),
+        errors: &[
+            Code::BadRequest,
+            Code::InvalidJson,
+            Code::Unauthorized,
+            Code::InsufficientScope,
+            Code::NotFound,
+            Code::RequestTimeout,
+            Code::PayloadTooLarge,
+            Code::UnsupportedMediaType,
+            Code::ValidationFailed,
+            Code::TemplateRenderFailed,
+            Code::RateLimited,
+            Code::InternalError,
+            Code::Overloaded,
+            Code::Unavailable,
+        ],
+    },
+    Operation { id: "listSuppressions", scope: Some(Scope::SuppressionRead), errors: QUERY_ERRORS },
+    Operation {
+        id: "addSuppression",
+        scope: Some(Scope::SuppressionWrite),
+        errors: &[
+            Code::BadRequest,
+            Code::InvalidJson,
+            Code::Unauthorized,
+            Code::InsufficientScope,
+            Code::RequestTimeout,
+            Code::PayloadTooLarge,
+            Code::UnsupportedMediaType,
+            Code::ValidationFailed,
+            Code::RateLimited,
+            Code::InternalError,
+            Code::Overloaded,
+            Code::Unavailable,
+        ],
+    },
+    Operation {
+        id: "removeSuppression",
+        scope: Some(Scope::SuppressionWrite),
+        errors: REMOVE_ERRORS,
+    },
     Operation { id: "healthz", scope: None, errors: &[] },
     Operation { id: "readyz", scope: None, errors: &[Code::NotReady] },
     Operation { id: "metrics", scope: None, errors: &[] },
+];
+
+const SEND_ERRORS: &[Code] = &[
+    Code::BadRequest,
+    Code::InvalidJson,
+    Code::InvalidIdempotencyKey,
+    Code::Unauthorized,
+    Code::InsufficientScope,
+    Code::SenderDomainNotVerified,
+    Code::RequestTimeout,
+    Code::IdempotencyConflict,
+    Code::PayloadTooLarge,
+    Code::UnsupportedMediaType,
+    Code::ValidationFailed,
+    Code::NoDefaultSender,
+    Code::TemplateNotFound,
+    Code::TemplateRenderFailed,
+    Code::RateLimited,
+    Code::InternalError,
+    Code::Overloaded,
+    Code::Unavailable,
+];
+
+const REMOVE_ERRORS: &[Code] = &[
+    Code::Unauthorized,
+    Code::InsufficientScope,
+    Code::NotFound,
+    Code::RateLimited,
+    Code::InternalError,
+    Code::Overloaded,
+    Code::Unavailable,
 ];
 
 const QUERY_ERRORS: &[Code] = &[
@@ -159,6 +269,13 @@ pub(super) fn example(code: Code) -> Value {
     match code {
         Code::ValidationFailed => {
             let details = [json!({ "field": "to[0]", "message": "the domain has no dot" })];
+            json!({ "error": error, "message": message, "details": details })
+        }
+        Code::TemplateRenderFailed => {
+            let details = [json!({
+                "field": "template.variables.user.name",
+                "message": "is not given",
+            })];
             json!({ "error": error, "message": message, "details": details })
         }
         Code::InternalError => {

@@ -91,7 +91,7 @@ fn a_send_body_refuses_what_it_does_not_know() {
         assert_eq!(schemas[name]["additionalProperties"], Value::Bool(false), "{name}");
     }
     let send = &schemas["SendEmail"];
-    assert_eq!(send["required"], json!(["to", "subject"]));
+    assert_eq!(send["required"], json!(["to"]));
     assert_eq!(send["properties"]["cc"]["nullable"], Value::Bool(true));
     assert_eq!(send["properties"]["to"].get("nullable"), None);
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use actors::{CancelError, SendError, SendRefusal, SendRequest};
+use actors::{BatchError, CancelError, RenderFailure, SendError, SendRefusal, SendRequest};
 use model::{MessageId, message};
 use poem::web::Data;
 use poem_openapi::{OpenApi, payload::Json};
 
-use super::{SharedData, Topic, messages::read_message, overloaded, unavailable};
+use super::{SharedData, Topic, messages::read_message, overloaded, read, unavailable};
 use crate::{
     body::JsonBody,
     caller::{Allowed, Sending},
@@ -17,7 +17,7 @@ use crate::{
     send,
     wire::{
         message::MessageAnswer,
-        send::{SendAccepted, SendAnswer, SendEmail},
+        send::{BatchAccepted, BatchAnswer, SendAccepted, SendAnswer, SendEmail},
     },
 };
 
@@ -52,11 +52,38 @@ impl SendingOperations {
     ) -> Result<SendAnswer, Problem> {
         let request = read_send(shared, body, idempotency_key).await?;
         let sent = shared.platform.send(&allowed.caller, request).await.map_err(send_problem)?;
-        Ok(SendAnswer::Accepted(Json(SendAccepted {
-            message_id: sent.message.to_string(),
-            status: sent.status.into(),
-            idempotent_replay: sent.idempotent_replay,
-        })))
+        Ok(SendAnswer::Accepted(Json(sent.into())))
+    }
+
+    /// Send up to 100 emails
+    ///
+    /// All of them, or none: with one that is refused nothing is sent, and every one that is
+    /// refused is named, as in `[3].to[0]`. The answers stand in the order of the emails.
+    ///
+    /// An `Idempotency-Key` covers the batch as a whole.
+    #[oai(
+        path = "/v1/email/batch",
+        method = "post",
+        operation_id = "sendBatch",
+        tag = "Topic::Sending"
+    )]
+    async fn batch(
+        &self,
+        allowed: Allowed<Sending>,
+        /// Any text of your own, 1 to 256 printable ASCII characters, within your app. The same
+        /// key with the same batch answers as the first time, with `idempotentReplay: true`.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: IdempotencyHeader,
+        body: JsonBody<Vec<SendEmail>>,
+        Data(shared): SharedData<'_>,
+    ) -> Result<BatchAnswer, Problem> {
+        let now = shared.clock.now();
+        let emails = read(shared, body.bytes, move |bytes| send::read_batch(bytes, now)).await?;
+        let key = idempotency_key.0.as_ref();
+        let sent = shared.platform.send_all(&allowed.caller, emails, key).await;
+        let sent = sent.map_err(batch_problem)?;
+        let data = sent.into_iter().map(SendAccepted::from).collect();
+        Ok(BatchAnswer::Accepted(Json(BatchAccepted { data })))
     }
 
     /// Take a message back
@@ -83,33 +110,61 @@ impl SendingOperations {
     }
 }
 
-/// Parses a large body where that may take its time.
 async fn read_send(
     shared: &Arc<Shared>,
     JsonBody { bytes, .. }: JsonBody<SendEmail>,
     IdempotencyHeader(idempotency_key): IdempotencyHeader,
 ) -> Result<SendRequest, Problem> {
-    /// Larger bodies are parsed off the threads that answer everybody else.
-    const LARGE_BYTES: usize = 64 * 1024;
     let now = shared.clock.now();
-    let email = if bytes.len() < LARGE_BYTES {
-        send::read(&bytes, now)?
-    } else {
-        shared.reading(move |_| send::read(&bytes, now)).await?
-    };
+    let email = read(shared, bytes, move |bytes| send::read(bytes, now)).await?;
     Ok(SendRequest { idempotency_key, ..email })
 }
 
-fn send_problem(error: SendError) -> Problem {
-    use message::Refusal;
+pub(super) fn send_problem(error: SendError) -> Problem {
     match error {
-        SendError::Refused(SendRefusal::NoDefaultSender) => Problem::new(Code::NoDefaultSender),
-        SendError::Refused(SendRefusal::NoSubject) => {
-            Problem::field("subject", "is required when the template has none")
+        SendError::Refused(refusal) => refusal_problem(&refusal),
+        SendError::Overloaded { retry_after } => overloaded(retry_after),
+        SendError::Unavailable => unavailable(),
+        SendError::Unknown => Problem::internal("a send has no certain end", &error).saying(
+            "It is not known whether the message was taken over. With an Idempotency-Key the same \
+             request can be repeated without sending twice.",
+        ),
+        SendError::Internal => Problem::internal("a send failed", &error),
+    }
+}
+
+/// One code stands for all, the first's; each is told of its own field.
+fn batch_problem(error: BatchError) -> Problem {
+    match error {
+        BatchError::Whole(error) => send_problem(error),
+        BatchError::Refused(refused) => {
+            let problems = refused.iter().map(|(place, refusal)| {
+                let field = match refusal {
+                    SendRefusal::NoDefaultSender
+                    | SendRefusal::Message(message::Refusal::SenderDomainNotVerified) => "from",
+                    _ => "",
+                };
+                refusal_problem(refusal).within(&format!("[{place}]"), field)
+            });
+            let together = problems.reduce(Problem::and);
+            together.unwrap_or_else(|| Problem::internal("a batch failed", &"nobody was refused"))
         }
-        SendError::Refused(SendRefusal::TemplateNotFound) => Problem::new(Code::TemplateNotFound),
-        SendError::Refused(SendRefusal::TemplateRender(failure)) => Problem::rendering(&failure),
-        SendError::Refused(SendRefusal::Message(refusal)) => match refusal {
+    }
+}
+
+fn refusal_problem(refusal: &SendRefusal) -> Problem {
+    use message::Refusal;
+    match refusal {
+        SendRefusal::NoDefaultSender => Problem::new(Code::NoDefaultSender),
+        SendRefusal::NoSubject => {
+            Problem::field("subject", "is required, as the template has none")
+        }
+        SendRefusal::TemplateNotFound => {
+            let words = "is no template of the app, or not in this version";
+            Problem::new(Code::TemplateNotFound).blaming("template", words)
+        }
+        SendRefusal::TemplateRender(failure) => render_problem(failure, "template."),
+        SendRefusal::Message(refusal) => match refusal {
             Refusal::SenderDomainNotVerified => Problem::new(Code::SenderDomainNotVerified),
             Refusal::IdempotencyConflict => Problem::new(Code::IdempotencyConflict),
             Refusal::NoRecipient => Problem::field("to", "must have at least one recipient"),
@@ -122,16 +177,20 @@ fn send_problem(error: SendError) -> Problem {
             }
             // Answers to other commands than this one.
             Refusal::AlreadyAccepted | Refusal::Unknown | Refusal::NotCancelable => {
-                Problem::internal("a send was refused for no reason of a send", &refusal)
+                Problem::internal("a send was refused for no reason of a send", refusal)
             }
         },
-        SendError::Overloaded { retry_after } => overloaded(retry_after),
-        SendError::Unavailable => unavailable(),
-        SendError::Unknown => Problem::internal("a send has no certain end", &error).saying(
-            "It is not known whether the message was taken over. With an Idempotency-Key the same \
-             request can be repeated without sending twice.",
-        ),
-        SendError::Internal => Problem::internal("a send failed", &error),
+    }
+}
+
+/// A template that became nothing: told of the variable that is missing, else of the place in the
+/// template. The request has its variables under `prefix`.
+pub(super) fn render_problem(failure: &RenderFailure, prefix: &str) -> Problem {
+    let RenderFailure { field, line, variable, message } = failure;
+    let problem = Problem::new(Code::TemplateRenderFailed);
+    match variable {
+        Some(variable) => problem.blaming(&format!("{prefix}variables.{variable}"), "is not given"),
+        None => problem.blaming_at(&format!("{prefix}{field}"), *line, message.as_str()),
     }
 }
 

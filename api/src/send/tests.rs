@@ -105,6 +105,7 @@ fn every_bad_field_is_named_at_once() {
             "to[2]",
             "to[3]",
             "cc",
+            "template.id",
             "subject",
             "html",
             "headers.Bcc",
@@ -118,7 +119,6 @@ fn every_bad_field_is_named_at_once() {
             "metadata.",
             "scheduledAt",
             "recipients",
-            "template",
         ]
     );
 }

@@ -11,13 +11,13 @@ use poem_openapi::{
 use super::{
     Time,
     send::{Sender, Status},
+    suppressions::Reason,
+    time::EXAMPLE_TIME,
 };
 
 /// A message in examples.
 pub(crate) const EXAMPLE_ID: &str = "msg_01kb05yt7qe5tvnr4w8jhjkz2m";
 const EXAMPLE_EVENT_ID: &str = "evt_01kb05yvrne3gskwr0m6qzdw5a";
-/// A time in examples: 2025-11-26T12:00:00Z.
-const EXAMPLE_TIME: Timestamp = Timestamp::from_millis(1_764_158_400_000);
 
 /// A message with its recipients and all that happened to it.
 #[derive(Object)]
@@ -58,8 +58,21 @@ pub(crate) struct MessageWire {
     /// Your own values.
     #[oai(nullable)]
     pub metadata: Option<BTreeMap<String, String>>,
+    /// The template that it was made from.
+    #[oai(skip_serializing_if_is_none)]
+    pub template: Option<TemplateUsed>,
     /// The size of its content, in bytes.
     pub size_bytes: u64,
+}
+
+/// A template as it was used.
+#[derive(Object)]
+#[oai(rename = "TemplateUsed", example)]
+pub(crate) struct TemplateUsed {
+    /// The template.
+    pub id: String,
+    /// The version that was used.
+    pub version: u32,
 }
 
 /// A recipient of a message.
@@ -163,9 +176,12 @@ pub(crate) struct EventWire {
     pub next_attempt_at: Option<Time>,
     /// Why, with `bounced` (`recipient`, `mailbox_full`, `policy`, `reputation`, `content`,
     /// `infrastructure`, `unknown`), `failed` (`expired`, `content_gone`, `content_invalid`) and
-    /// `suppressed` (`bounce`, `complaint`, `manual`).
+    /// `suppressed` (`recipient_suppressed`).
     #[oai(skip_serializing_if_is_none)]
     pub reason: Option<String>,
+    /// With `suppressed`: why the address was on the suppression list.
+    #[oai(skip_serializing_if_is_none)]
+    pub suppression_reason: Option<Reason>,
     /// What the mail server said.
     #[oai(skip_serializing_if_is_none)]
     pub smtp: Option<SmtpWire>,
@@ -244,6 +260,7 @@ impl Example for MessageAnswer {
             attempt: None,
             next_attempt_at: None,
             reason: None,
+            suppression_reason: None,
             smtp: None,
         };
         Self {
@@ -266,8 +283,15 @@ impl Example for MessageWire {
             sent_at: Some(Time(Timestamp::from_millis(EXAMPLE_TIME.as_millis() + 412))),
             tags: vec!["invoice".into()],
             metadata: Some([("orderId".to_owned(), "1042".to_owned())].into()),
+            template: Some(TemplateUsed::example()),
             size_bytes: 1_482,
         }
+    }
+}
+
+impl Example for TemplateUsed {
+    fn example() -> Self {
+        Self { id: super::templates::EXAMPLE_TEMPLATE.into(), version: 1 }
     }
 }
 
@@ -324,6 +348,7 @@ impl Example for EventWire {
             attempt: Some(1),
             next_attempt_at: None,
             reason: None,
+            suppression_reason: None,
             smtp: Some(SmtpWire::example()),
         }
     }

@@ -2,8 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use actors::Sent;
 use model::message::MessageStatus;
-use poem_openapi::{ApiResponse, Enum, Object, payload::Json, types::Example};
+use poem_openapi::{
+    ApiResponse, Enum, Object,
+    payload::Json,
+    types::{Any, Example},
+};
+use serde_json::{Value, json};
 
 use super::Time;
 
@@ -27,14 +33,17 @@ pub(crate) struct SendEmail {
     /// Where answers go, when not to the author.
     #[oai(validator(max_items = 10))]
     pub reply_to: Option<Vec<String>>,
-    /// The subject line. No control characters.
+    /// The subject line. No control characters. Required unless a template has one; beside a
+    /// template that has one, this one counts.
     #[oai(validator(min_length = 1, max_length = 998))]
-    pub subject: String,
-    /// The message as HTML. At least one of `html` and `text` is needed; with both, the receiver's
-    /// program chooses.
+    pub subject: Option<String>,
+    /// The message as HTML. At least one of `html` and `text` is needed, or a template; with both,
+    /// the receiver's program chooses.
     pub html: Option<String>,
     /// The message as plain text.
     pub text: Option<String>,
+    /// A template, in the place of `html` and `text`.
+    pub template: Option<TemplateUseBody>,
     /// Files and inline images.
     #[oai(validator(max_items = 100))]
     pub attachments: Option<Vec<FileToSend>>,
@@ -53,6 +62,21 @@ pub(crate) struct SendEmail {
     pub metadata: Option<BTreeMap<String, String>>,
     /// Not before this time (RFC 3339), at most 30 days ahead. A time that has passed means now.
     pub scheduled_at: Option<Time>,
+}
+
+/// A template and what is put into it. It is named by `id` or by `slug`.
+#[derive(Object)]
+#[oai(rename = "TemplateUse", skip_serializing_if_is_none, example)]
+pub(crate) struct TemplateUseBody {
+    /// The template's id.
+    pub id: Option<String>,
+    /// The template's slug.
+    pub slug: Option<String>,
+    /// Which version; the newest if absent. The one that was used is noted in the message.
+    #[oai(validator(minimum(value = "1"), maximum(value = "10000")))]
+    pub version: Option<u32>,
+    /// What is put into it, by name: strings, numbers, booleans, lists and objects.
+    pub variables: Option<BTreeMap<String, Any<Value>>>,
 }
 
 /// The author of a message.
@@ -94,6 +118,22 @@ pub(crate) struct SendAccepted {
     /// Whether this `Idempotency-Key` had been used for the same request before: then this is the
     /// answer from that time and nothing was sent anew.
     pub idempotent_replay: bool,
+}
+
+/// Messages that are ours to deliver.
+#[derive(Object)]
+#[oai(example)]
+pub(crate) struct BatchAccepted {
+    /// One for each email, in their order.
+    pub data: Vec<SendAccepted>,
+}
+
+/// The answer to a batch.
+#[derive(ApiResponse)]
+pub(crate) enum BatchAnswer {
+    /// All of them are written to disk, and ours to deliver.
+    #[oai(status = 202)]
+    Accepted(Json<BatchAccepted>),
 }
 
 /// The answer to a send.
@@ -146,15 +186,24 @@ impl Example for SendEmail {
             cc: one("charles@example.com"),
             bcc: one("archive@example.com"),
             reply_to: one("support@acme.com"),
-            subject: "Your invoice 1042".into(),
+            subject: Some("Your invoice 1042".into()),
             html: Some("<p>Thank you, Ada.</p>".into()),
             text: Some("Thank you, Ada.".into()),
+            template: None,
             attachments: Some(vec![FileToSend::example()]),
             headers: pair("X-Campaign", "autumn"),
             tags: one("invoice"),
             metadata: pair("orderId", "1042"),
             scheduled_at: None,
         }
+    }
+}
+
+impl Example for TemplateUseBody {
+    fn example() -> Self {
+        let variables = [("user".to_owned(), Any(json!({ "name": "Ada" })))];
+        let slug = Some("welcome".into());
+        Self { id: None, slug, version: Some(1), variables: Some(variables.into()) }
     }
 }
 
@@ -171,6 +220,22 @@ impl Example for FileToSend {
             content: "SW52b2ljZSAxMDQyCg==".into(),
             content_type: Some("text/plain".into()),
             content_id: None,
+        }
+    }
+}
+
+impl Example for BatchAccepted {
+    fn example() -> Self {
+        Self { data: vec![SendAccepted::example()] }
+    }
+}
+
+impl From<Sent> for SendAccepted {
+    fn from(sent: Sent) -> Self {
+        Self {
+            message_id: sent.message.to_string(),
+            status: sent.status.into(),
+            idempotent_replay: sent.idempotent_replay,
         }
     }
 }

@@ -101,7 +101,7 @@ pub(crate) struct BucketWire {
 #[derive(Object)]
 #[oai(rename = "StatsGroup", example)]
 pub(crate) struct GroupWire {
-    /// The domain or tag.
+    /// The domain or tag, or the template's id.
     pub key: String,
     /// The sums.
     #[oai(flatten)]

@@ -7,6 +7,9 @@ use poem_openapi::{
 };
 use serde_json::Value;
 
+/// A time for examples: 2025-11-26T12:00:00Z.
+pub(crate) const EXAMPLE_TIME: Timestamp = Timestamp::from_millis(1_764_158_400_000);
+
 /// A point in time: RFC 3339, UTC, milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Time(pub Timestamp);

@@ -29,7 +29,10 @@ impl Document {
             let (template, path): (Vec<_>, Vec<_>) =
                 (template.split('/').collect(), path.split('/').collect());
             template.len() == path.len()
-                && template.iter().zip(&path).all(|(t, p)| t == p || t.starts_with('{'))
+                && template
+                    .iter()
+                    .zip(&path)
+                    .all(|(t, p)| t == p || (t.starts_with('{') && !p.is_empty()))
         };
         let mut found = self.operations().into_iter().filter(|(t, m, _)| m == method && fits(t));
         found.next().map(|(_, _, operation)| operation)

@@ -110,7 +110,11 @@ async fn every_bad_body_of_every_operation_is_told_what_is_wrong() {
                 Expected::Field(field) => {
                     let refused = (answer.status, answer.error());
                     assert_eq!(refused, (422, "validation_failed"), "{what}");
-                    assert!(answer.fields().contains(&field.as_str()), "{field}: {what}");
+                    // What is nested too deeply is named where the bound lies, within it.
+                    let inside = format!("{field}[0][0]");
+                    let mut fields = answer.fields().into_iter();
+                    let blamed = fields.any(|told| told == field || told.starts_with(&inside));
+                    assert!(blamed, "{field}: {what}");
                 }
             }
             tried += 1;

@@ -11,6 +11,7 @@
 
 mod access;
 mod bad_requests;
+mod batch;
 mod described;
 mod edges;
 mod faulty;
@@ -18,4 +19,6 @@ mod objects;
 mod reading;
 mod sending;
 mod serving;
+mod suppressions;
+mod templates;
 mod world;

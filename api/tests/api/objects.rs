@@ -1,17 +1,52 @@
 //! One of each thing that a path can name.
 
-use serde_json::Value;
+use poem::http::Method;
+use serde_json::{Value, json};
 
 use crate::world::{World, email};
 
 /// What belongs to the world's app.
 pub(crate) struct Objects {
     message: String,
+    template: String,
 }
+
+/// An address on the world's suppression list, as it stands in a path.
+const SUPPRESSED: &str = "grace%2Bnews@reader.test";
 
 impl Objects {
     pub(crate) async fn of(world: &World) -> Self {
-        Self { message: world.accepted(&email()).await }
+        let template = json!({ "slug": "known", "name": "Known", "text": "Hi {{ user.name }}" });
+        let template = world.post("/v1/templates", &template).await.expect(201).json;
+        let suppressed = json!({ "email": "grace+news@reader.test" });
+        world.post("/v1/suppressions", &suppressed).await.expect(201);
+        Self {
+            message: world.accepted(&email()).await,
+            template: template["id"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// The same once more, after somebody changed or deleted some of it.
+    pub(crate) async fn again(world: &World) -> Self {
+        world
+            .call(crate::world::request(Method::DELETE, "/v1/templates/known", &world.key).finish())
+            .await;
+        world
+            .call(
+                crate::world::request(Method::DELETE, "/v1/templates/welcome", &world.key).finish(),
+            )
+            .await;
+        world
+            .call(
+                crate::world::request(
+                    Method::DELETE,
+                    "/v1/suppressions/grace%2Bnews@reader.test",
+                    &world.key,
+                )
+                .finish(),
+            )
+            .await;
+        Self::of(world).await
     }
 
     /// The path with its parameters filled in. One that is not known here fails: whoever adds it
@@ -19,6 +54,8 @@ impl Objects {
     pub(crate) fn path(&self, template: &str) -> String {
         filled(template, |name| match name {
             "messageId" => self.message.clone(),
+            "idOrSlug" => self.template.clone(),
+            "email" => SUPPRESSED.to_owned(),
             other => panic!("a path parameter that is not known here: {other}"),
         })
     }
@@ -28,6 +65,8 @@ impl Objects {
 pub(crate) fn missing(template: &str) -> String {
     filled(template, |name| match name {
         "messageId" => "msg_01kb05yt7qe5tvnr4w8jhjkz2m".to_owned(),
+        "idOrSlug" => "tpl_01kb05yt7qe5tvnr4w8jhjkz2m".to_owned(),
+        "email" => "nobody@elsewhere.test".to_owned(),
         other => panic!("a path parameter that is not known here: {other}"),
     })
 }

@@ -1,0 +1,56 @@
+//! The template that a message is made from.
+
+use actors::{TemplateCall, TemplateRef};
+use model::{
+    TemplateId,
+    template::{MAX_VERSIONS, Slug},
+};
+
+use crate::{fields::Fields, problem::Findings, variables};
+
+/// Reads `template`: whether it is there, and what it says.
+pub(super) fn read(
+    fields: &mut Fields<'_>,
+    findings: &mut Findings,
+) -> (bool, Option<TemplateCall>) {
+    let Some(given) = fields.take("template", findings) else { return (false, None) };
+    let call = Fields::of(given, &fields.path("template"), findings)
+        .and_then(|fields| call(fields, findings));
+    (true, call)
+}
+
+fn call(mut fields: Fields<'_>, findings: &mut Findings) -> Option<TemplateCall> {
+    let id = fields.take("id", findings);
+    let slug = fields.take("slug", findings);
+    let template = match (id, slug) {
+        (Some(_), Some(_)) => {
+            findings.add(fields.path("slug"), "must not be given together with id");
+            None
+        }
+        (None, None) => {
+            findings.add(fields.path("id"), "is required when there is no slug");
+            findings.add(fields.path("slug"), "is required when there is no id");
+            None
+        }
+        (Some(id), None) => {
+            let text = crate::fields::text(id, || fields.path("id"), findings);
+            let id = text.map(|text| text.parse::<TemplateId>());
+            if matches!(id, Some(Err(_))) {
+                findings.add(fields.path("id"), "must be the id of a template");
+            }
+            id.and_then(Result::ok).map(TemplateRef::Id)
+        }
+        (None, Some(slug)) => {
+            let text = crate::fields::text(slug, || fields.path("slug"), findings);
+            let slug = text.map(|text| Slug::parse(&text));
+            if matches!(slug, Some(None)) {
+                findings.add(fields.path("slug"), "must be the slug of a template");
+            }
+            slug.flatten().map(TemplateRef::Slug)
+        }
+    };
+    let version = fields.whole("version", 1..=MAX_VERSIONS, findings);
+    let variables = variables::take(&mut fields, findings);
+    fields.finish(findings);
+    Some(TemplateCall { template: template?, version, variables })
+}
