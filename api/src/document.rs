@@ -7,6 +7,7 @@
 //! that the tests hold against what the server really answers.
 
 mod errors;
+mod examples;
 mod headers;
 
 use poem_openapi::{
@@ -53,6 +54,7 @@ pub fn document() -> Value {
     if let Some(components) = object(&mut document, &["components"]) {
         components.insert("headers".into(), headers::components());
     }
+    examples::name_sends(&mut document);
     let descriptions = schema_descriptions(&document);
     errors::complete_operations(&mut document, &descriptions);
     document

@@ -113,6 +113,18 @@ async fn the_printed_lines_work_when_pasted() {
     // What arrived is shown.
     dev.output.wait_for("the message", |text| text.contains("Subject: Hello").then_some(()));
 
+    // The document's own example is sent as it stands, as in Swagger UI.
+    let document = docs.trim().replace("/docs", "/openapi.json");
+    let document = Client::new("", None).get(&document).await.json();
+    let example = &document["components"]["schemas"]["SendEmail"]["example"];
+    let pasted = Curl { data: Some(example.to_string()), ..send.clone() }.run().await;
+    let pasted = pasted["messageId"].as_str().unwrap();
+    let message = Curl { url: message.url.replace(id, pasted), ..message };
+    eventually("the example is delivered", async || {
+        (message.run().await["message"]["status"] == "delivered").then_some(())
+    })
+    .await;
+
     dev.signal(Signal::INT);
     let (output, errors) = (dev.output.clone(), dev.errors.clone());
     let status = dev.wait().await;

@@ -109,13 +109,51 @@ fn both_ways_to_give_a_key_are_offered() {
     assert_eq!(schemes["bearer"]["scheme"], "bearer");
 }
 
+/// A little before the times in examples.
+const NOW: model::Timestamp = model::Timestamp::from_millis(1_764_158_400_000);
+
 #[test]
-fn the_example_of_a_send_is_one_that_is_taken() {
+fn the_examples_of_sends_are_taken_and_name_no_author() {
     let document = document();
-    let example = &document["components"]["schemas"]["SendEmail"]["example"];
-    let bytes = serde_json::to_vec(example).unwrap();
-    let sent = crate::send::read(&bytes, model::Timestamp::from_millis(0));
-    assert!(sent.is_ok(), "{:?}", sent.err());
+    let content = |path: &str| {
+        document["paths"][path]["post"]["requestBody"]["content"]["application/json"].clone()
+    };
+    let send = content("/v1/email/send");
+    let named = send["examples"].as_object().unwrap().values().map(|named| &named["value"]);
+    let schema = &document["components"]["schemas"]["SendEmail"]["example"];
+    for example in named.chain([schema]) {
+        assert_eq!(example.get("from"), None, "{example}");
+        let sent = crate::send::read(example.to_string().as_bytes(), NOW);
+        assert!(sent.is_ok(), "{example}: {:?}", sent.err());
+    }
+    let batch = &content("/v1/email/batch")["examples"]["two"]["value"];
+    let sent = crate::send::read_batch(batch.to_string().as_bytes(), NOW);
+    assert_eq!(sent.map(|sent| sent.len()).ok(), Some(2));
+}
+
+#[test]
+fn every_body_has_an_example() {
+    let document = document();
+    let has_example = |content: &Value| {
+        let schema = &content["application/json"]["schema"];
+        let schema = if schema["type"] == "array" { &schema["items"] } else { schema };
+        let name = schema["$ref"].as_str().and_then(|name| name.strip_prefix('#'));
+        name.and_then(|name| document.pointer(name))
+            .is_some_and(|schema| schema.get("example").is_some())
+    };
+    for operation in operations(&document) {
+        let id = &operation["operationId"];
+        if let Some(body) = operation.get("requestBody") {
+            assert!(has_example(&body["content"]), "{id}");
+        }
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let content = &response["content"];
+            assert!(
+                content.get("application/json").is_none() || has_example(content),
+                "{id} {status}"
+            );
+        }
+    }
 }
 
 #[test]
