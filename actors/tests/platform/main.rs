@@ -15,8 +15,11 @@
     reason = "tests fail loudly"
 )]
 
+mod batch;
 mod bounds;
 mod faults;
+mod lists;
 mod restart;
+mod templates;
 mod walk;
 mod world;
