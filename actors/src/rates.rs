@@ -111,7 +111,7 @@ mod tests {
     use std::{collections::BTreeSet, time::Duration};
 
     use model::{AppId, TenantId, Timestamp};
-    use projections::KeyStatus;
+    use projections::{KeyStatus, LastUse};
 
     use super::*;
     use crate::clock::TestClock;
@@ -127,7 +127,10 @@ mod tests {
             rate_limit_per_minute: per_minute,
             status: KeyStatus::Active,
             expires_at: None,
+            allowed_domains: Box::default(),
+            allowed_addresses: Box::default(),
             created_at: Timestamp::from_millis(0),
+            last_use: LastUse::default(),
         }
     }
 

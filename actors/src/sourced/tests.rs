@@ -19,7 +19,7 @@ fn created() -> TenantEvent {
 
 fn app(number: u8) -> TenantEvent {
     let app = model::AppId::from_bytes([number; 16]);
-    AppCreated { app, profile: SealedText("sealed".into()) }.into()
+    AppCreated { app, profile: SealedText("sealed".into()), permissions: None }.into()
 }
 
 fn draft(events: Vec<TenantEvent>) -> Draft<TenantEvent> {

@@ -239,7 +239,7 @@ impl World {
     pub(crate) fn add_app(&mut self, tenant: usize, name: &str) -> AppId {
         let (tenant, app) = (self.tenants[tenant], AppId::new(self.now, self.random.bytes()));
         let profile = self.seal(app.as_bytes(), &app_profile(name));
-        self.tenant_event(tenant, AppCreated { app, profile });
+        self.tenant_event(tenant, AppCreated { app, profile, permissions: None });
         self.apps.push(App { id: app, tenant, keys: Vec::new() });
         app
     }
@@ -247,7 +247,7 @@ impl World {
     pub(crate) fn update_app(&mut self, app: usize, name: &str) {
         let App { id, tenant, .. } = self.apps[app];
         let profile = self.seal(id.as_bytes(), &app_profile(name));
-        self.tenant_event(tenant, AppUpdated { app: id, profile });
+        self.tenant_event(tenant, AppUpdated { app: id, profile, permissions: None });
     }
 
     pub(crate) fn add_key(&mut self, app: usize) -> SecretHash {
@@ -263,6 +263,8 @@ impl World {
             scopes: vec![Scope::EmailSend, Scope::EmailRead],
             rate_limit_per_minute: 60,
             expires_at: Some(self.now.plus(Duration::from_hours(24))),
+            allowed_domains: Vec::new(),
+            allowed_addresses: Vec::new(),
             profile,
         };
         self.tenant_event(tenant, created);
