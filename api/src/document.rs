@@ -55,6 +55,7 @@ pub fn document() -> Value {
         components.insert("headers".into(), headers::components());
     }
     examples::name_sends(&mut document);
+    bound_batch(&mut document);
     let descriptions = schema_descriptions(&document);
     errors::complete_operations(&mut document, &descriptions);
     document
@@ -193,6 +194,15 @@ fn rare_example(name: &str) -> Option<Value> {
         "groupsLeftOut" => json!(0),
         _ => return None,
     })
+}
+
+/// A body that is a list has no schema of its own to say how long it may be.
+fn bound_batch(document: &mut Value) {
+    let schema = "/paths/~1v1~1email~1batch/post/requestBody/content/application~1json/schema";
+    if let Some(Value::Object(schema)) = document.pointer_mut(schema) {
+        schema.insert("minItems".into(), 1.into());
+        schema.insert("maxItems".into(), actors::MAX_BATCH.into());
+    }
 }
 
 fn schema_descriptions(document: &Value) -> Map<String, Value> {
