@@ -108,6 +108,8 @@ pub struct Delivery {
     pub tls: TlsSetting,
     /// Whether mail hosts may have loopback, private or link-local addresses.
     pub allow_private_networks: bool,
+    /// Whether new domains and new keys get an Ed25519 key for a second signature (RFC 8463).
+    pub ed25519_signature: bool,
 }
 
 /// Bounds.
@@ -166,6 +168,7 @@ impl Default for Delivery {
             smarthost: None,
             tls: TlsSetting::default(),
             allow_private_networks: false,
+            ed25519_signature: false,
         }
     }
 }

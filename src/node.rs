@@ -106,6 +106,7 @@ fn platform_options(config: &Config, deliver: bool) -> Result<PlatformOptions, F
             TlsSetting::Required => TlsMode::Required,
         },
         allow_private_networks: delivery.allow_private_networks,
+        ed25519_signature: delivery.ed25519_signature,
         bind_addresses: delivery.bind_addresses.0.clone(),
         retry: config.retry_policy().map_err(Failure::usage)?,
         max_in_flight: delivery.max_in_flight,

@@ -41,6 +41,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("hickory-resolver", "mail"),
     ("hickory-server", "sandbox"),
     ("minijinja", "templates"),
+    ("psl", "model"),
     ("html2text", "templates"),
 ];
 

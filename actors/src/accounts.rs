@@ -12,7 +12,7 @@ use mail::{
 use model::{
     ApiKeyId, AppId, DomainId, TenantId, Timestamp, UserId,
     address::{DomainName, EmailAddress, Mailbox},
-    domain::{self, DkimAlgorithm, DkimKeyAdded, Domain, DomainAdded, Selector},
+    domain::{self, CheckedRecord, DkimAlgorithm, DkimKeyAdded, Domain, DomainAdded, Selector},
     event::{KeyedHash, SealedText},
     profile::{AppProfile, KeyProfile, Profile, TenantProfile, UserProfile},
     tenant::{
@@ -27,6 +27,7 @@ use crate::{
     entropy::{self, NoEntropy},
     error::ChangeError,
     governed::{Governed, Undone, carry_out},
+    node::Node,
 };
 
 /// How long the read models may take to show what was done.
@@ -192,20 +193,41 @@ impl Platform {
         if policies.tenant(tenant).is_none() {
             return Err(tenant::Refusal::Unknown.into());
         }
-        if policies.domains_of(tenant).iter().any(|known| known.name == name) {
+        let known = policies.domains_of(tenant);
+        if known.iter().any(|known| known.name == name) {
             return Err(domain::Refusal::AlreadyExists.into());
         }
+        if known.len() >= domain::MAX_DOMAINS {
+            return Err(domain::Refusal::TooMany.into());
+        }
+        // A key is a second of arithmetic: not for a name that is refused.
+        domain::check_name(&name)?;
         let domain = DomainId::new(node.now(), entropy::bytes()?);
-        let key = self.new_signing_key(domain).await?;
+        let keys = self.new_signing_keys(domain).await?;
         let ownership_token = characters(TOKEN_CHARACTERS, BASE36)?.into();
         let added = DomainAdded { tenant, name, ownership_token };
-        let command = domain::Command::Add(added, vec![key]);
+        let command = domain::Command::Add(added, keys);
         self.change::<Domain>(domain, vec![command]).await?;
         Ok(domain)
     }
 
-    async fn new_signing_key(&self, domain: DomainId) -> Result<DkimKeyAdded, ChangeError> {
-        let algorithm = DkimAlgorithm::Rsa2048;
+    /// A new RSA key, and an Ed25519 key for a second signature where that is configured.
+    pub(crate) async fn new_signing_keys(
+        &self,
+        domain: DomainId,
+    ) -> Result<Vec<DkimKeyAdded>, ChangeError> {
+        let mut keys = vec![self.new_signing_key(domain, DkimAlgorithm::Rsa2048).await?];
+        if self.node().options.ed25519_signature {
+            keys.push(self.new_signing_key(domain, DkimAlgorithm::Ed25519).await?);
+        }
+        Ok(keys)
+    }
+
+    async fn new_signing_key(
+        &self,
+        domain: DomainId,
+        algorithm: DkimAlgorithm,
+    ) -> Result<DkimKeyAdded, ChangeError> {
         let label = format!("lum{}", characters(SELECTOR_CHARACTERS, BASE36)?);
         let selector = Selector::parse(&label).ok_or(ChangeError::Internal)?;
         // Tens of milliseconds of arithmetic.
@@ -228,7 +250,7 @@ impl Platform {
     /// The records that a domain should publish.
     pub fn expected_records(&self, domain: &DomainView) -> Vec<ExpectedRecord> {
         let keys = signing_records(domain);
-        records::expected(&self.spec(domain, &keys))
+        records::expected(&spec(self.node(), domain, &keys))
     }
 
     /// Asks the DNS for a domain's records, and records what it says.
@@ -238,11 +260,22 @@ impl Platform {
         domain: DomainId,
     ) -> Result<Arc<DomainView>, ChangeError> {
         let view = self.own_domain(tenant, domain)?;
-        let keys = signing_records(&view);
-        let resolver = self.node().router.resolver();
-        let checked = records::check(resolver, &self.spec(&view, &keys)).await;
+        let checked = look(self.node(), &view).await;
         let command = domain::Command::RecordCheck(checked);
         self.change::<Domain>(domain, vec![command]).await?;
+        self.own_domain(tenant, domain)
+    }
+
+    /// Makes new keys to sign with, unless new ones wait already. The present ones sign on until
+    /// the records of the new ones are seen.
+    pub async fn rotate_dkim(
+        &self,
+        tenant: TenantId,
+        domain: DomainId,
+    ) -> Result<Arc<DomainView>, ChangeError> {
+        self.own_domain(tenant, domain)?;
+        let keys = self.new_signing_keys(domain).await?;
+        self.change::<Domain>(domain, vec![domain::Command::Rotate(keys)]).await?;
         self.own_domain(tenant, domain)
     }
 
@@ -257,24 +290,13 @@ impl Platform {
     }
 
     /// Another tenant's domain is an unknown one.
-    fn own_domain(
+    pub(crate) fn own_domain(
         &self,
         tenant: TenantId,
         domain: DomainId,
     ) -> Result<Arc<DomainView>, ChangeError> {
         let view = self.node().read.policies().domain(domain);
         view.filter(|view| view.tenant == tenant).ok_or(domain::Refusal::Unknown.into())
-    }
-
-    fn spec<'a>(&'a self, view: &'a DomainView, keys: &'a [(Selector, String)]) -> DomainSpec<'a> {
-        let options = &self.node().options;
-        DomainSpec {
-            domain: &view.name,
-            ownership_token: &view.ownership_token,
-            dkim: keys,
-            mail_host: options.helo_name.as_str(),
-            sending_addresses: &options.bind_addresses,
-        }
     }
 
     fn seal_profile(
@@ -303,6 +325,26 @@ impl Platform {
         } else {
             Err(ChangeError::NotYetVisible)
         }
+    }
+}
+
+/// Asks the DNS for a domain's records.
+pub(crate) async fn look(node: &Node, view: &DomainView) -> Vec<CheckedRecord> {
+    let keys = signing_records(view);
+    records::check(node.router.resolver(), &spec(node, view, &keys)).await
+}
+
+fn spec<'a>(
+    node: &'a Node,
+    view: &'a DomainView,
+    keys: &'a [(Selector, String)],
+) -> DomainSpec<'a> {
+    DomainSpec {
+        domain: &view.name,
+        ownership_token: &view.ownership_token,
+        dkim: keys,
+        mail_host: node.options.helo_name.as_str(),
+        sending_addresses: &node.options.bind_addresses,
     }
 }
 

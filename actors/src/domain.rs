@@ -50,8 +50,8 @@ impl Governed for Domain {
         StreamId::Domain(id)
     }
 
-    fn decide(&self, command: &Command, _now: Timestamp) -> Result<Vec<DomainEvent>, Refusal> {
-        domain::decide(self, command)
+    fn decide(&self, command: &Command, now: Timestamp) -> Result<Vec<DomainEvent>, Refusal> {
+        domain::decide(self, command, now)
     }
 
     fn registry(node: &Node) -> &Arc<Registry<DomainActor>> {

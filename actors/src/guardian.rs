@@ -5,44 +5,72 @@
 
 use std::sync::Arc;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 
-use crate::{alarm::AlarmActor, node::Node};
+use crate::{alarm::AlarmActor, node::Node, recheck::RecheckActor};
 
 /// Wait before an actor that failed is started again.
 const RESTART_MS: u64 = 1_000;
 
-/// Start the alarm.
-pub(crate) struct StartAlarm;
+/// The long-lived actors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ward {
+    /// Wakes messages.
+    Alarm,
+    /// Looks again at domains.
+    Recheck,
+}
+
+/// Start this one.
+pub(crate) struct Start(Ward);
 
 /// The actor.
 pub(crate) struct Guardian;
 
+/// Who is under its care.
+pub(crate) struct State {
+    node: Arc<Node>,
+    wards: Vec<(ActorId, Ward)>,
+}
+
 impl Actor for Guardian {
-    type Msg = StartAlarm;
-    type State = Arc<Node>;
+    type Msg = Start;
+    type State = State;
     type Arguments = Arc<Node>;
 
     async fn pre_start(
         &self,
-        myself: ActorRef<StartAlarm>,
+        myself: ActorRef<Start>,
         node: Arc<Node>,
-    ) -> Result<Arc<Node>, ActorProcessingErr> {
-        myself.send_message(StartAlarm)?;
-        Ok(node)
+    ) -> Result<State, ActorProcessingErr> {
+        for ward in [Ward::Alarm, Ward::Recheck] {
+            myself.send_message(Start(ward))?;
+        }
+        Ok(State { node, wards: Vec::new() })
     }
 
     async fn handle(
         &self,
-        myself: ActorRef<StartAlarm>,
-        StartAlarm: StartAlarm,
-        node: &mut Arc<Node>,
+        myself: ActorRef<Start>,
+        Start(ward): Start,
+        state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        let alarm = AlarmActor::spawn_linked(None, AlarmActor, Arc::clone(node), myself.get_cell());
-        if let Err(error) = alarm.await {
-            tracing::error!(%error, "the alarm did not start");
-            if node.pause_ms(RESTART_MS).await {
-                myself.send_message(StartAlarm)?;
+        let (node, above) = (Arc::clone(&state.node), myself.get_cell());
+        let started: Result<ActorCell, _> = match ward {
+            Ward::Alarm => AlarmActor::spawn_linked(None, AlarmActor, node, above)
+                .await
+                .map(|(actor, _)| actor.get_cell()),
+            Ward::Recheck => RecheckActor::spawn_linked(None, RecheckActor, node, above)
+                .await
+                .map(|(actor, _)| actor.get_cell()),
+        };
+        match started {
+            Ok(actor) => state.wards.push((actor.get_id(), ward)),
+            Err(error) => {
+                tracing::error!(?ward, %error, "an actor did not start");
+                if state.node.pause_ms(RESTART_MS).await {
+                    myself.send_message(Start(ward))?;
+                }
             }
         }
         Ok(())
@@ -50,17 +78,24 @@ impl Actor for Guardian {
 
     async fn handle_supervisor_evt(
         &self,
-        myself: ActorRef<StartAlarm>,
+        myself: ActorRef<Start>,
         event: SupervisionEvent,
-        node: &mut Arc<Node>,
+        state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        match event {
-            SupervisionEvent::ActorFailed(..) => node.crashed("alarm"),
-            SupervisionEvent::ActorTerminated(..) => {}
+        let (id, failed) = match event {
+            SupervisionEvent::ActorFailed(actor, _) => (actor.get_id(), true),
+            SupervisionEvent::ActorTerminated(actor, ..) => (actor.get_id(), false),
             _ => return Ok(()),
+        };
+        let Some(place) = state.wards.iter().position(|(known, _)| *known == id) else {
+            return Ok(());
+        };
+        let (_, ward) = state.wards.swap_remove(place);
+        if failed {
+            state.node.crashed("ward");
         }
-        if node.pause_ms(RESTART_MS).await {
-            myself.send_message(StartAlarm)?;
+        if state.node.pause_ms(RESTART_MS).await {
+            myself.send_message(Start(ward))?;
         } else {
             myself.drain()?;
         }

@@ -178,7 +178,7 @@ impl Press {
     }
 
     /// The keys that sign for a domain now: the newest of each kind whose record was seen in the
-    /// DNS, or simply the newest where none was.
+    /// DNS, or the oldest where none was.
     async fn signers(&self, node: &Node, letter: &Letter) -> Result<Vec<Signer>, Unprintable> {
         let domain = letter.domain;
         let name = letter.content.head.from.email.domain();
@@ -242,8 +242,9 @@ fn choose(
         seen.contains(&format!("{}._domainkey.{name}", key.selector.as_str()).as_str())
     };
     let newest = |algorithm: DkimAlgorithm| {
-        let mut of_kind = keys.iter().rev().filter(|key| key.algorithm == algorithm);
-        if seen.is_empty() { of_kind.next() } else { of_kind.find(is_seen) }
+        let mut of_kind = keys.iter().filter(|key| key.algorithm == algorithm);
+        // With no answer from the DNS, the one that is published the longest.
+        if seen.is_empty() { of_kind.next() } else { of_kind.rev().find(is_seen) }
     };
     let kinds = [DkimAlgorithm::Rsa2048, DkimAlgorithm::Ed25519];
     kinds.into_iter().filter_map(newest).cloned().collect()

@@ -60,6 +60,7 @@ mod node;
 mod options;
 mod platform;
 mod rates;
+mod recheck;
 mod registry;
 mod request;
 mod site;

@@ -53,6 +53,8 @@ pub struct PlatformOptions {
     pub allow_private_networks: bool,
     /// Addresses to send from; the system's choice when empty.
     pub bind_addresses: Vec<IpAddr>,
+    /// Whether new domains get an Ed25519 key for a second signature (RFC 8463).
+    pub ed25519_signature: bool,
     /// Patience with mail hosts.
     pub timeouts: Timeouts,
     /// When a deferred recipient is tried again, and until when.
@@ -89,6 +91,7 @@ impl PlatformOptions {
             extra_roots: Vec::new(),
             allow_private_networks: false,
             bind_addresses: Vec::new(),
+            ed25519_signature: false,
             timeouts: Timeouts::default(),
             retry: RetryPolicy::default(),
             max_in_flight: 1_000,

@@ -13,7 +13,7 @@ use crate::{
     error::{CancelError, SendError, StartError},
     figures::PlatformFigures,
     gateway,
-    guardian::{Guardian, StartAlarm},
+    guardian::{Guardian, Start},
     message,
     node::Node,
     options::PlatformParts,
@@ -38,7 +38,7 @@ pub struct Platform {
 struct Inner {
     node: Arc<Node>,
     rates: Rates,
-    guardian: Option<ActorRef<StartAlarm>>,
+    guardian: Option<ActorRef<Start>>,
     /// One domain or template is added at a time, so that a name is not added twice.
     adding: tokio::sync::Mutex<()>,
 }

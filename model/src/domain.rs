@@ -1,5 +1,10 @@
 //! A sending domain: proof that it is the tenant's, and the keys that sign for it.
 
+mod freemail;
+
+use std::time::Duration;
+
+use psl::Psl as _;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -16,12 +21,24 @@ events! {
         DomainAdded = "domain.added" v 1,
         /// There is a new key to sign with.
         DkimKeyAdded = "domain.dkim_key_added" v 1,
+        /// A key signs no more, and its record may be taken away.
+        DkimKeyRetired = "domain.dkim_key_retired" v 1,
         /// The DNS was asked.
         DomainChecked = "domain.checked" v 1,
         /// The tenant gave the domain up.
         DomainRemoved = "domain.removed" v 1,
     }
 }
+
+/// How long required records of a verified domain may be missing before it is one no more: a mistake
+/// in a DNS provider's form must not stop a tenant's mail.
+pub const GRACE: Duration = Duration::from_hours(72);
+/// How long a key that another took the place of stays: what it signed must have arrived.
+pub const RETIRE_AFTER: Duration = Duration::from_hours(7 * 24);
+/// A check that found nothing new is recorded when the last record is older than this.
+pub const RECORD_UNCHANGED_EVERY: Duration = Duration::from_hours(24);
+/// Most domains of one tenant.
+pub const MAX_DOMAINS: usize = 1_000;
 
 /// What a DNS record is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -151,11 +168,21 @@ pub struct CheckedRecord {
     pub problem: Option<Box<str>>,
 }
 
+/// See [`DomainEvent::DkimKeyRetired`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DkimKeyRetired {
+    /// Its name.
+    pub selector: Selector,
+}
+
 /// See [`DomainEvent::DomainChecked`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DomainChecked {
     /// How the domain stands after it.
     pub status: DomainStatus,
+    /// Since when required records of a verified domain have been missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<Timestamp>,
     /// Each record.
     pub records: Vec<CheckedRecord>,
 }
@@ -173,6 +200,9 @@ pub struct Domain {
     keys: Vec<DkimKeyAdded>,
     records: Vec<CheckedRecord>,
     checked_at: Option<Timestamp>,
+    failing_since: Option<Timestamp>,
+    /// The newest key that the DNS has shown, and since when.
+    shown: Option<(Selector, Timestamp)>,
 }
 
 impl Domain {
@@ -181,13 +211,36 @@ impl Domain {
         match event {
             DomainEvent::DomainAdded(added) => self.added = Some(added.clone()),
             DomainEvent::DkimKeyAdded(key) => self.keys.push(key.clone()),
+            DomainEvent::DkimKeyRetired(retired) => {
+                self.keys.retain(|key| key.selector != retired.selector);
+            }
             DomainEvent::DomainChecked(checked) => {
                 self.status = checked.status;
+                self.failing_since = checked.failing_since;
+                let newest = self.newest_shown(&checked.records).cloned();
+                if let Some(newest) = newest
+                    && self.shown.as_ref().is_none_or(|(known, _)| *known != newest)
+                {
+                    self.shown = Some((newest, at));
+                }
                 self.records.clone_from(&checked.records);
                 self.checked_at = Some(at);
             }
             DomainEvent::DomainRemoved(_) => self.removed = true,
         }
+    }
+
+    /// The newest key whose record was found. A second signature's key follows the first's.
+    fn newest_shown(&self, records: &[CheckedRecord]) -> Option<&Selector> {
+        let signing = self.keys.iter().rev().filter(|key| key.algorithm == DkimAlgorithm::Rsa2048);
+        signing.map(|key| &key.selector).find(|selector| is_shown(records, selector))
+    }
+
+    /// A key whose record is still to be published, while an older one signs.
+    pub fn pending_key(&self) -> Option<&DkimKeyAdded> {
+        let (shown, _) = self.shown.as_ref()?;
+        let newest = self.keys.iter().rev().find(|key| key.algorithm == DkimAlgorithm::Rsa2048)?;
+        (newest.selector != *shown).then_some(newest)
     }
 
     /// What was added; `None` for a domain that was not, or was removed.
@@ -223,6 +276,8 @@ pub enum Command {
     Add(DomainAdded, Vec<DkimKeyAdded>),
     /// Note what the DNS said.
     RecordCheck(Vec<CheckedRecord>),
+    /// Sign with new keys, once their records are seen.
+    Rotate(Vec<DkimKeyAdded>),
     /// Give it up.
     Remove,
 }
@@ -239,12 +294,29 @@ pub enum Refusal {
     /// A domain without a key could not sign.
     #[error("a domain needs a key to sign with")]
     NoKey,
+    /// Everybody's: names are registered below it.
+    #[error("names are registered below this one: it is nobody's own")]
+    PublicSuffix,
+    /// A provider of mailboxes: its users cannot publish records there.
+    #[error("a mailbox provider's domain cannot be a tenant's own")]
+    Freemail,
+    /// No more domains.
+    #[error("the limit on the number of domains is reached")]
+    TooMany,
+    /// The keys in use were never seen in the DNS: publish those first.
+    #[error("the present key was not seen in the DNS yet")]
+    KeyNotShown,
 }
 
 /// The events that `command` leads to, or why it is refused.
-pub fn decide(domain: &Domain, command: &Command) -> Result<Vec<DomainEvent>, Refusal> {
+pub fn decide(
+    domain: &Domain,
+    command: &Command,
+    now: Timestamp,
+) -> Result<Vec<DomainEvent>, Refusal> {
     match command {
         Command::Add(added, keys) => {
+            check_name(&added.name)?;
             if domain.added.is_some() {
                 return Err(Refusal::AlreadyExists);
             }
@@ -256,8 +328,21 @@ pub fn decide(domain: &Domain, command: &Command) -> Result<Vec<DomainEvent>, Re
         }
         Command::RecordCheck(records) => {
             domain.added().ok_or(Refusal::Unknown)?;
-            let status = status_after(domain.status, records);
-            Ok(vec![DomainChecked { status, records: records.clone() }.into()])
+            Ok(record_check(domain, records, now))
+        }
+        Command::Rotate(keys) => {
+            domain.added().ok_or(Refusal::Unknown)?;
+            if domain.shown.is_none() {
+                return Err(Refusal::KeyNotShown);
+            }
+            // One at a time: asked again, the new key that waits is the answer.
+            if domain.pending_key().is_some() {
+                return Ok(Vec::new());
+            }
+            if keys.is_empty() {
+                return Err(Refusal::NoKey);
+            }
+            Ok(keys.iter().cloned().map(DomainEvent::from).collect())
         }
         Command::Remove => {
             domain.added().ok_or(Refusal::Unknown)?;
@@ -266,21 +351,116 @@ pub fn decide(domain: &Domain, command: &Command) -> Result<Vec<DomainEvent>, Re
     }
 }
 
-/// A domain that was verified stays so while the DNS merely gives no answer: an outage of somebody
-/// else's name server must not stop a tenant's mail.
-fn status_after(before: DomainStatus, records: &[CheckedRecord]) -> DomainStatus {
+/// Whether a name can be one tenant's own.
+pub fn check_name(name: &DomainName) -> Result<(), Refusal> {
+    let text = name.as_str();
+    // A name below a suffix that nobody registered, such as a private network's, is its own.
+    let suffix = psl::List.suffix(text.as_bytes());
+    if suffix.is_some_and(|suffix| suffix == text.as_bytes()) {
+        return Err(Refusal::PublicSuffix);
+    }
+    if freemail::is_freemail(text) {
+        return Err(Refusal::Freemail);
+    }
+    Ok(())
+}
+
+/// When a domain is looked at again: often while somebody waits for it, daily once it stands.
+pub fn next_check_at(
+    status: DomainStatus,
+    failing_since: Option<Timestamp>,
+    created_at: Timestamp,
+    checked_at: Option<Timestamp>,
+) -> Timestamp {
+    const MINUTE: Duration = Duration::from_mins(1);
+    const HOUR: Duration = Duration::from_hours(1);
+    let last = checked_at.unwrap_or(created_at);
+    let age = last.since(created_at);
+    let waited_for = matches!(status, DomainStatus::Pending | DomainStatus::TemporaryFailure);
+    last.plus(match status {
+        DomainStatus::Verified if failing_since.is_some() => HOUR,
+        DomainStatus::Failed => 6 * HOUR,
+        _ if waited_for && age < HOUR => 5 * MINUTE,
+        _ if waited_for && age < 24 * HOUR => 30 * MINUTE,
+        _ if waited_for && age < 7 * 24 * HOUR => 6 * HOUR,
+        _ => 24 * HOUR,
+    })
+}
+
+fn record_check(domain: &Domain, records: &[CheckedRecord], now: Timestamp) -> Vec<DomainEvent> {
+    let (status, failing_since) = status_after(domain, records, now);
+    let same = (status, failing_since) == (domain.status, domain.failing_since)
+        && records == domain.records;
+    // The log must not grow by looking.
+    let recent = domain.checked_at.is_some_and(|at| now.since(at) < RECORD_UNCHANGED_EVERY);
+    if same && recent {
+        return Vec::new();
+    }
+    let checked = DomainChecked { status, failing_since, records: records.to_vec() };
+    let mut events = vec![checked.into()];
+    events.extend(retired(domain, records, now).map(DomainEvent::from));
+    events
+}
+
+/// Older keys than the one that the DNS has shown for long enough.
+fn retired<'a>(
+    domain: &'a Domain,
+    records: &[CheckedRecord],
+    now: Timestamp,
+) -> impl Iterator<Item = DkimKeyRetired> + 'a {
+    let settled = domain.shown.as_ref().filter(|(selector, since)| {
+        now.since(*since) >= RETIRE_AFTER && is_shown(records, selector)
+    });
+    let place = settled
+        .and_then(|(selector, _)| domain.keys.iter().position(|key| key.selector == *selector));
+    let older = domain.keys.iter().take(place.unwrap_or(0));
+    older.map(|key| DkimKeyRetired { selector: key.selector.clone() })
+}
+
+fn is_shown(records: &[CheckedRecord], selector: &Selector) -> bool {
+    records.iter().any(|record| {
+        record.purpose == RecordPurpose::Dkim
+            && record.status == RecordStatus::Verified
+            && record
+                .name
+                .strip_prefix(selector.as_str())
+                .is_some_and(|rest| rest.starts_with("._domainkey."))
+    })
+}
+
+/// A domain that was verified stays so while the DNS merely gives no answer, and for [`GRACE`] when
+/// records are gone: neither an outage of somebody else's name server nor a mistake in a form must
+/// stop a tenant's mail at once.
+fn status_after(
+    domain: &Domain,
+    records: &[CheckedRecord],
+    now: Timestamp,
+) -> (DomainStatus, Option<Timestamp>) {
+    let before = domain.status;
     let required = || records.iter().filter(|record| record.required);
-    let was_verified = before == DomainStatus::Verified;
     if required().any(|r| matches!(r.status, RecordStatus::Missing | RecordStatus::Mismatch)) {
         return match before {
-            DomainStatus::Verified | DomainStatus::Failed => DomainStatus::Failed,
-            DomainStatus::Pending | DomainStatus::TemporaryFailure => DomainStatus::Pending,
+            DomainStatus::Verified => {
+                let since = domain.failing_since.unwrap_or(now);
+                if now.since(since) < GRACE {
+                    (DomainStatus::Verified, Some(since))
+                } else {
+                    (DomainStatus::Failed, None)
+                }
+            }
+            DomainStatus::Failed => (DomainStatus::Failed, None),
+            DomainStatus::Pending | DomainStatus::TemporaryFailure => (DomainStatus::Pending, None),
         };
     }
     if required().any(|r| r.status != RecordStatus::Verified) || required().next().is_none() {
-        return if was_verified { before } else { DomainStatus::TemporaryFailure };
+        return match before {
+            DomainStatus::Verified | DomainStatus::Failed => (before, domain.failing_since),
+            DomainStatus::Pending | DomainStatus::TemporaryFailure => {
+                (DomainStatus::TemporaryFailure, None)
+            }
+        };
     }
-    DomainStatus::Verified
+    (DomainStatus::Verified, None)
 }
 
 #[cfg(test)]
@@ -329,23 +509,51 @@ mod tests {
         domain
     }
 
-    fn status(checks: &[&[RecordStatus]]) -> DomainStatus {
-        let mut given = vec![added().into(), key().into()];
-        for check in checks {
-            let records = check.iter().map(|s| found(RecordPurpose::Dkim, *s, true)).collect();
-            given.extend(decide(&fold(&given), &Command::RecordCheck(records)).unwrap());
+    const HOUR: Duration = Duration::from_hours(1);
+
+    fn at(hours: u64) -> Timestamp {
+        Timestamp::from_millis(hours * 3_600_000)
+    }
+
+    fn check(domain: &mut Domain, records: Vec<CheckedRecord>, hours: u64) -> Vec<DomainEvent> {
+        let events = decide(domain, &Command::RecordCheck(records), at(hours)).unwrap();
+        for event in &events {
+            domain.evolve(event, at(hours));
         }
-        fold(&given).status()
+        events
+    }
+
+    /// The status after checks, an hour apart.
+    fn status(checks: &[&[RecordStatus]]) -> DomainStatus {
+        let mut domain = fold(&[added().into(), key().into()]);
+        for (hour, statuses) in checks.iter().enumerate() {
+            let records = statuses.iter().map(|s| found(RecordPurpose::Dkim, *s, true)).collect();
+            check(&mut domain, records, hour as u64);
+        }
+        domain.status()
+    }
+
+    fn shown(selectors: &[(&str, RecordStatus)]) -> Vec<CheckedRecord> {
+        let record = |(selector, status): &(&str, RecordStatus)| CheckedRecord {
+            name: format!("{selector}._domainkey.mail.acme.com").into(),
+            required: *status == RecordStatus::Verified,
+            ..found(RecordPurpose::Dkim, *status, true)
+        };
+        selectors.iter().map(record).collect()
+    }
+
+    fn named(selector: &str) -> DkimKeyAdded {
+        DkimKeyAdded { selector: Selector::parse(selector).unwrap(), ..key() }
     }
 
     #[test]
     fn a_domain_is_added_once_and_with_a_key() {
         let add = Command::Add(added(), vec![key()]);
-        let events = decide(&Domain::default(), &add).unwrap();
+        let events = decide(&Domain::default(), &add, at(0)).unwrap();
         assert_eq!(events, vec![added().into(), key().into()]);
-        assert_eq!(decide(&fold(&events), &add), Err(Refusal::AlreadyExists));
+        assert_eq!(decide(&fold(&events), &add, at(0)), Err(Refusal::AlreadyExists));
         let keyless = Command::Add(added(), vec![]);
-        assert_eq!(decide(&Domain::default(), &keyless), Err(Refusal::NoKey));
+        assert_eq!(decide(&Domain::default(), &keyless, at(0)), Err(Refusal::NoKey));
     }
 
     #[test]
@@ -360,11 +568,121 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_dns_does_not_demote_and_a_vanished_record_does() {
+    fn a_silent_dns_does_not_demote() {
         use RecordStatus::{Missing, TemporaryFailure, Verified};
         assert_eq!(status(&[&[Verified], &[TemporaryFailure]]), DomainStatus::Verified);
-        assert_eq!(status(&[&[Verified], &[Missing]]), DomainStatus::Failed);
+        assert_eq!(status(&[&[Verified], &[Missing]]), DomainStatus::Verified, "within the grace");
         assert_eq!(status(&[&[Verified], &[Missing], &[Verified]]), DomainStatus::Verified);
+    }
+
+    #[test]
+    fn a_vanished_record_demotes_after_the_grace_and_no_sooner() {
+        use RecordStatus::{Missing, TemporaryFailure, Verified};
+        let one = |status| vec![found(RecordPurpose::Ownership, status, true)];
+        let mut domain = fold(&[added().into(), key().into()]);
+        check(&mut domain, one(Verified), 0);
+        check(&mut domain, one(Missing), 10);
+        assert_eq!(domain.failing_since, Some(at(10)));
+        // An outage in between neither ends nor restarts the grace.
+        check(&mut domain, one(TemporaryFailure), 40);
+        check(&mut domain, one(Missing), 81);
+        assert_eq!((domain.status(), domain.failing_since), (DomainStatus::Verified, Some(at(10))));
+        check(&mut domain, one(Missing), 82);
+        assert_eq!((domain.status(), domain.failing_since), (DomainStatus::Failed, None));
+        // A failed domain is verified again as soon as its records are back.
+        check(&mut domain, one(TemporaryFailure), 83);
+        assert_eq!(domain.status(), DomainStatus::Failed);
+        check(&mut domain, one(Verified), 84);
+        assert_eq!(domain.status(), DomainStatus::Verified);
+        // A record that came back in time begins a new grace when it goes again.
+        check(&mut domain, one(Missing), 90);
+        check(&mut domain, one(Verified), 91);
+        check(&mut domain, one(Missing), 170);
+        assert_eq!(
+            (domain.status(), domain.failing_since),
+            (DomainStatus::Verified, Some(at(170)))
+        );
+    }
+
+    #[test]
+    fn a_look_that_finds_nothing_new_is_recorded_once_a_day() {
+        let verified = || vec![found(RecordPurpose::Dkim, RecordStatus::Verified, true)];
+        let mut domain = fold(&[added().into(), key().into()]);
+        assert_eq!(check(&mut domain, verified(), 0).len(), 1);
+        assert!(check(&mut domain, verified(), 23).is_empty());
+        assert_eq!(check(&mut domain, verified(), 24).len(), 1);
+        let other = vec![found(RecordPurpose::Dkim, RecordStatus::TemporaryFailure, true)];
+        assert_eq!(check(&mut domain, other, 25).len(), 1);
+    }
+
+    #[test]
+    fn a_new_key_takes_over_once_it_is_seen_and_the_old_one_retires_a_week_later() {
+        use RecordStatus::{Missing, Verified};
+        let rotate = Command::Rotate(vec![named("lum2")]);
+        let mut domain = fold(&[added().into(), key().into()]);
+        assert_eq!(decide(&domain, &rotate, at(0)), Err(Refusal::KeyNotShown));
+        check(&mut domain, shown(&[("lum1", Verified)]), 0);
+        for event in decide(&domain, &rotate, at(1)).unwrap() {
+            domain.evolve(&event, at(1));
+        }
+        assert_eq!(domain.pending_key(), Some(&named("lum2")));
+        // Asked again, the new key is the one that waits.
+        let again = Command::Rotate(vec![named("lum3")]);
+        assert_eq!(decide(&domain, &again, at(1)), Ok(vec![]));
+        let waiting = shown(&[("lum1", Verified), ("lum2", Missing)]);
+        check(&mut domain, waiting, 500);
+        assert_eq!((domain.status(), domain.keys().len()), (DomainStatus::Verified, 2));
+        check(&mut domain, shown(&[("lum1", Verified), ("lum2", Verified)]), 501);
+        assert_eq!(domain.pending_key(), None);
+        let week = 7 * 24;
+        check(&mut domain, shown(&[("lum1", Missing), ("lum2", Verified)]), 500 + week);
+        assert_eq!(domain.keys().len(), 2, "what it signed may still be under way");
+        let events = check(&mut domain, shown(&[("lum2", Verified)]), 501 + week);
+        assert_eq!(events.len(), 2);
+        assert_eq!(domain.keys(), [named("lum2")]);
+        // Nothing retires the key that signs.
+        check(&mut domain, shown(&[("lum2", Verified)]), 502 + 3 * week);
+        assert_eq!(domain.keys(), [named("lum2")]);
+    }
+
+    #[test]
+    fn a_domain_is_looked_at_often_at_first_and_rarely_later() {
+        let next = |status, failing, checked: u64| {
+            next_check_at(status, failing, at(0), Some(at(checked))).since(at(checked))
+        };
+        assert_eq!(next(DomainStatus::Pending, None, 0), Duration::from_mins(5));
+        assert_eq!(next(DomainStatus::Pending, None, 2), Duration::from_mins(30));
+        assert_eq!(next(DomainStatus::TemporaryFailure, None, 30), 6 * HOUR);
+        assert_eq!(next(DomainStatus::Pending, None, 1_000), 24 * HOUR);
+        assert_eq!(next(DomainStatus::Verified, None, 5), 24 * HOUR);
+        assert_eq!(next(DomainStatus::Verified, Some(at(5)), 5), HOUR);
+        assert_eq!(next(DomainStatus::Failed, None, 5), 6 * HOUR);
+        assert_eq!(
+            next_check_at(DomainStatus::Pending, None, at(1), None).since(at(1)),
+            Duration::from_mins(5)
+        );
+    }
+
+    #[test]
+    fn what_is_nobody_s_own_is_refused() {
+        let refused = |name: &str| check_name(&DomainName::parse(name).unwrap()).unwrap_err();
+        for suffix in ["co.uk", "github.io", "xn--55qx5d.cn"] {
+            assert_eq!(refused(suffix), Refusal::PublicSuffix, "{suffix}");
+        }
+        for provider in ["gmail.com", "outlook.com", "web.de", "yahoo.co.uk", "qq.com"] {
+            assert_eq!(refused(provider), Refusal::Freemail, "{provider}");
+        }
+        for own in [
+            "acme.com",
+            "mail.acme.co.uk",
+            "me.github.io",
+            "demo.lumora.test",
+            "shop.example",
+            "mail.gmail.com.acme.com",
+            "xn--bcher-kva.example",
+        ] {
+            assert_eq!(check_name(&DomainName::parse(own).unwrap()), Ok(()), "{own}");
+        }
     }
 
     #[test]
@@ -373,13 +691,16 @@ mod tests {
             found(RecordPurpose::Ownership, RecordStatus::Verified, true),
             found(RecordPurpose::Dmarc, RecordStatus::Missing, false),
         ];
-        assert_eq!(status_after(DomainStatus::Pending, &records), DomainStatus::Verified);
+        assert_eq!(
+            status_after(&Domain::default(), &records, at(0)),
+            (DomainStatus::Verified, None)
+        );
     }
 
     #[test]
     fn a_removed_domain_is_unknown() {
         let removed = fold(&[added().into(), key().into(), DomainRemoved {}.into()]);
-        assert_eq!(decide(&removed, &Command::Remove), Err(Refusal::Unknown));
+        assert_eq!(decide(&removed, &Command::Remove, at(0)), Err(Refusal::Unknown));
         assert_eq!(removed.added(), None);
     }
 

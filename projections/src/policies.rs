@@ -85,8 +85,11 @@ pub struct DomainView {
     pub records: Vec<CheckedRecord>,
     /// When it was added.
     pub created_at: Timestamp,
-    /// When the DNS was last asked.
+    /// When the record last says that the DNS was asked; looks that find nothing new are recorded
+    /// once a day.
     pub checked_at: Option<Timestamp>,
+    /// Since when required records of a verified domain have been missing.
+    pub failing_since: Option<Timestamp>,
     /// Whether bounces can be sent to a name below it.
     pub return_path_verified: bool,
 }
@@ -187,6 +190,11 @@ impl Policies {
     pub fn domains_of(&self, tenant: TenantId) -> Vec<Arc<DomainView>> {
         let ids = self.domains_of.pin().get(&tenant).cloned().unwrap_or_default();
         ids.iter().filter_map(|id| self.domain(*id)).collect()
+    }
+
+    /// Every domain.
+    pub fn domains(&self) -> Vec<Arc<DomainView>> {
+        self.domains.pin().values().cloned().collect()
     }
 
     /// The domain by which a tenant sends from `name`: exactly this name, nothing above or below
@@ -358,6 +366,7 @@ impl PoliciesProjection {
                     records: Vec::new(),
                     created_at: at,
                     checked_at: None,
+                    failing_since: None,
                     return_path_verified: false,
                 };
                 policies.domains.pin().insert(id, Arc::new(view));
@@ -367,8 +376,12 @@ impl PoliciesProjection {
             DomainEvent::DkimKeyAdded(key) => {
                 policies.change_domain(id, |view| view.keys.push(key));
             }
+            DomainEvent::DkimKeyRetired(retired) => policies.change_domain(id, |view| {
+                view.keys.retain(|key| key.selector != retired.selector);
+            }),
             DomainEvent::DomainChecked(checked) => policies.change_domain(id, |view| {
                 view.status = checked.status;
+                view.failing_since = checked.failing_since;
                 view.return_path_verified = checked.records.iter().any(|record| {
                     record.purpose == RecordPurpose::ReturnPath
                         && record.status == RecordStatus::Verified
@@ -387,7 +400,7 @@ impl Projection for PoliciesProjection {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn apply(&mut self, fact: &Fact<'_>, round: &mut Round) -> Result<(), Halt> {
@@ -406,8 +419,9 @@ impl Projection for PoliciesProjection {
             Event::Domain(event) => match event {
                 DomainEvent::DomainAdded(_) => join(&[&[5], &position]),
                 DomainEvent::DkimKeyAdded(_) => join(&[&[6], &stream, &position]),
-                DomainEvent::DomainChecked(_) => join(&[&[7], &stream]),
-                DomainEvent::DomainRemoved(_) => join(&[&[8], &stream]),
+                DomainEvent::DkimKeyRetired(_) => join(&[&[7], &stream, &position]),
+                DomainEvent::DomainChecked(_) => join(&[&[8], &stream]),
+                DomainEvent::DomainRemoved(_) => join(&[&[9], &stream]),
             },
             // Of several passwords only the last counts.
             Event::User(UserEvent::PasswordChanged(_) | UserEvent::PasswordRehashed(_)) => {

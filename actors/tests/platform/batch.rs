@@ -40,7 +40,7 @@ async fn every_message_of_a_batch_is_delivered_once() {
     let mut to = HashSet::new();
     for _ in 0..MAX_BATCH {
         let received = inbox.recv().await.unwrap();
-        assert!(to.insert(received.recipients[0].to_string()), "{:?} again", received.recipients);
+        assert!(to.insert(received.recipients[0].clone()), "{:?} again", received.recipients);
     }
     world.all_ended().await;
     world.running.stop().await;

@@ -17,6 +17,7 @@
 
 mod batch;
 mod bounds;
+mod domains;
 mod faults;
 mod lists;
 mod restart;
