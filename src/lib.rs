@@ -17,7 +17,6 @@ pub mod clock;
 mod commands;
 pub mod config;
 pub mod node;
-mod password;
 mod retention;
 mod telemetry;
 

@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     Failure,
     clock::SystemClock,
-    config::{Config, Retention, TlsSetting},
+    config::{Config, Registration, Retention, TlsSetting},
     retention, telemetry,
 };
 
@@ -154,6 +154,8 @@ impl Node {
             clock: Arc::new(SystemClock),
             options: api::ApiOptions {
                 max_body_bytes: config.http.max_body_bytes,
+                public_url: config.public_url(),
+                registration_open: config.portal.registration == Registration::Open,
                 ..api::ApiOptions::default()
             },
             metrics: {

@@ -42,6 +42,8 @@ const OWNERS: &[(&str, &str)] = &[
     ("hickory-server", "sandbox"),
     ("minijinja", "templates"),
     ("psl", "model"),
+    ("argon2", "actors"),
+    ("zxcvbn", "actors"),
     ("html2text", "templates"),
 ];
 

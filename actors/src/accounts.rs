@@ -5,6 +5,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use eventlog::{HashPurpose, Purpose, VaultError};
+use ipnet::IpNet;
 use mail::{
     dkim::{self, GeneratedKey},
     records::{self, DomainSpec, ExpectedRecord},
@@ -14,12 +15,15 @@ use model::{
     address::{DomainName, EmailAddress, Mailbox},
     domain::{self, CheckedRecord, DkimAlgorithm, DkimKeyAdded, Domain, DomainAdded, Selector},
     event::{KeyedHash, SealedText},
-    profile::{AppProfile, KeyProfile, Profile, TenantProfile, UserProfile},
+    profile::{
+        AppProfile, InvalidName, KeyProfile, Profile, TenantProfile, UserProfile, check_name,
+    },
     tenant::{
-        self, ApiKeyCreated, ApiKeyRevoked, AppCreated, Scope, Tenant, TenantCreated, UserAdded,
+        self, ApiKeyCreated, ApiKeyRevoked, AppCreated, AppUpdated, Scope, Tenant, TenantCreated,
+        UserAdded,
     },
 };
-use projections::DomainView;
+use projections::{AppView, DomainView};
 
 use crate::{
     Platform,
@@ -28,6 +32,7 @@ use crate::{
     error::ChangeError,
     governed::{Governed, Undone, carry_out},
     node::Node,
+    password::{NotLookedAt, Password},
 };
 
 /// How long the read models may take to show what was done.
@@ -70,6 +75,81 @@ pub struct NewKey {
     pub prefix: String,
 }
 
+/// An app to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewApp {
+    /// What it is called.
+    pub name: String,
+    /// The author of messages that name none.
+    pub default_sender: Option<Mailbox>,
+    /// What its keys may be allowed to do.
+    pub permissions: Vec<Scope>,
+}
+
+impl NewApp {
+    /// One that may do everything, without a default sender.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), default_sender: None, permissions: Scope::ALL.to_vec() }
+    }
+}
+
+/// What is to be another about an app; what is absent stays.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AppChange {
+    /// What it is called.
+    pub name: Option<String>,
+    /// The author of messages that name none; `Some(None)`: there is none any more.
+    pub default_sender: Option<Option<Mailbox>>,
+    /// What its keys may be allowed to do.
+    pub permissions: Option<Vec<Scope>>,
+}
+
+/// An API key to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewApiKey {
+    /// What it is called.
+    pub name: String,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// Requests per minute.
+    pub rate_limit_per_minute: u32,
+    /// When it stops working by itself.
+    pub expires_at: Option<Timestamp>,
+    /// The only domains of authors that it may send as; empty: all that are verified.
+    pub allowed_domains: Vec<DomainName>,
+    /// The only networks that it may be used from; empty: everywhere.
+    pub allowed_addresses: Vec<IpNet>,
+}
+
+impl NewApiKey {
+    /// One without bounds but its rate.
+    pub fn new(name: &str, scopes: &[Scope], rate_limit_per_minute: u32) -> Self {
+        Self {
+            name: name.to_owned(),
+            scopes: scopes.to_vec(),
+            rate_limit_per_minute,
+            expires_at: None,
+            allowed_domains: Vec::new(),
+            allowed_addresses: Vec::new(),
+        }
+    }
+}
+
+impl From<InvalidName> for ChangeError {
+    fn from(_: InvalidName) -> Self {
+        Self::InvalidName
+    }
+}
+
+impl From<NotLookedAt> for ChangeError {
+    fn from(error: NotLookedAt) -> Self {
+        match error {
+            NotLookedAt::Overloaded => Self::Unavailable,
+            NotLookedAt::Internal => Self::Internal,
+        }
+    }
+}
+
 impl From<NoEntropy> for ChangeError {
     fn from(_: NoEntropy) -> Self {
         Self::Internal
@@ -102,21 +182,35 @@ impl Platform {
         &self,
         name: &str,
         email: EmailAddress,
-        password_hash: Option<String>,
+        password: Option<Password>,
     ) -> Result<TenantId, ChangeError> {
-        let now = self.node().now();
+        let node = self.node();
+        let now = node.now();
+        check_name(name)?;
+        let email_hash = self.account_hash(&email);
+        let taken = || node.read.policies().user_by_email(&email_hash).is_some();
+        if taken() {
+            return Err(tenant::Refusal::AlreadyExists.into());
+        }
+        let password_hash = match password {
+            Some(password) => Some(node.passwords.hash(&password).await?),
+            None => None,
+        };
+        // One at a time from here on, so that an address is not taken twice.
+        let _alone = self.adding().lock().await;
+        if taken() {
+            return Err(tenant::Refusal::AlreadyExists.into());
+        }
         let tenant = TenantId::new(now, entropy::bytes()?);
         let user = UserId::new(now, entropy::bytes()?);
         let profile = TenantProfile { name: name.to_owned() };
-        let canonical = email.canonical();
-        let hash = self.node().vault.keyed_hash(HashPurpose::Recipient, canonical.as_bytes());
         let commands = vec![
             tenant::Command::Create(TenantCreated {
                 profile: self.seal_profile(tenant.as_bytes(), &profile)?,
             }),
             tenant::Command::AddUser(UserAdded {
                 user,
-                email: KeyedHash(hash.first_chunk::<16>().copied().unwrap_or_default()),
+                email: email_hash,
                 profile: self
                     .seal_profile(user.as_bytes(), &UserProfile { email, password_hash })?,
             }),
@@ -126,18 +220,40 @@ impl Platform {
     }
 
     /// Makes an app.
-    pub async fn create_app(
-        &self,
-        tenant: TenantId,
-        name: &str,
-        default_sender: Option<Mailbox>,
-    ) -> Result<AppId, ChangeError> {
+    pub async fn create_app(&self, tenant: TenantId, new: NewApp) -> Result<AppId, ChangeError> {
+        let NewApp { name, default_sender, permissions } = new;
+        check_name(&name)?;
         let app = AppId::new(self.node().now(), entropy::bytes()?);
-        let profile = AppProfile { name: name.to_owned(), default_sender };
+        let profile = AppProfile { name, default_sender };
         let profile = self.seal_profile(app.as_bytes(), &profile)?;
-        let command = tenant::Command::CreateApp(AppCreated { app, permissions: None, profile });
+        let permissions = Some(permissions);
+        let command = tenant::Command::CreateApp(AppCreated { app, permissions, profile });
         self.change::<Tenant>(tenant, vec![command]).await?;
         Ok(app)
+    }
+
+    /// Changes an app. Keys may do from now on what both they and the app may.
+    pub async fn update_app(
+        &self,
+        tenant: TenantId,
+        app: AppId,
+        change: AppChange,
+    ) -> Result<Arc<AppView>, ChangeError> {
+        let policies = self.node().read.policies();
+        let own = || policies.app(app).filter(|view| view.tenant == tenant);
+        let unknown = ChangeError::Tenant(tenant::Refusal::Unknown);
+        // Of two changes at once the second must see what the first did.
+        let _alone = self.adding().lock().await;
+        let view = own().ok_or(unknown)?;
+        let name = change.name.unwrap_or_else(|| view.name.clone());
+        check_name(&name)?;
+        let default_sender = change.default_sender.unwrap_or_else(|| view.default_sender.clone());
+        let permissions =
+            change.permissions.unwrap_or_else(|| view.permissions.iter().copied().collect());
+        let profile = self.seal_profile(app.as_bytes(), &AppProfile { name, default_sender })?;
+        let updated = AppUpdated { app, permissions: Some(permissions), profile };
+        self.change::<Tenant>(tenant, vec![tenant::Command::UpdateApp(updated)]).await?;
+        own().ok_or(unknown)
     }
 
     /// Makes an API key. Its secret is in the answer and nowhere else.
@@ -145,11 +261,10 @@ impl Platform {
         &self,
         tenant: TenantId,
         app: AppId,
-        name: &str,
-        scopes: &[Scope],
-        rate_limit_per_minute: u32,
-        expires_at: Option<Timestamp>,
+        new: NewApiKey,
     ) -> Result<NewKey, ChangeError> {
+        let NewApiKey { name, scopes, rate_limit_per_minute, expires_at, .. } = new;
+        check_name(&name)?;
         let key = ApiKeyId::new(self.node().now(), entropy::bytes()?);
         let secret = format!("{SECRET_PREFIX}{}", characters(SECRET_CHARACTERS, BASE62)?);
         let prefix: String = secret.chars().take(SHOWN_CHARACTERS).collect();
@@ -159,12 +274,12 @@ impl Platform {
             key,
             prefix: prefix.as_str().into(),
             secret: KeyedHash(hash),
-            scopes: scopes.to_vec(),
+            scopes,
             rate_limit_per_minute,
             expires_at,
-            allowed_domains: Vec::new(),
-            allowed_addresses: Vec::new(),
-            profile: self.seal_profile(key.as_bytes(), &KeyProfile { name: name.to_owned() })?,
+            allowed_domains: new.allowed_domains,
+            allowed_addresses: new.allowed_addresses,
+            profile: self.seal_profile(key.as_bytes(), &KeyProfile { name })?,
         });
         self.change::<Tenant>(tenant, vec![command]).await?;
         Ok(NewKey { id: key, secret: Secret(secret), prefix })
@@ -352,11 +467,11 @@ fn signing_records(domain: &DomainView) -> Vec<(Selector, String)> {
     domain.keys.iter().map(|key| (key.selector.clone(), key.public_record.to_string())).collect()
 }
 
-const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+pub(crate) const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const BASE36: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
 /// Random characters of an alphabet, each as likely as the others.
-fn characters(count: usize, alphabet: &[u8]) -> Result<String, NoEntropy> {
+pub(crate) fn characters(count: usize, alphabet: &[u8]) -> Result<String, NoEntropy> {
     let mut text = String::with_capacity(count);
     // Bytes beyond the last whole multiple would favour the first characters.
     let fair = 256 - 256 % alphabet.len();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{domain, message, suppression, template, tenant};
+use model::{domain, message, suppression, template, tenant, user};
 use templates::RenderFailure;
 
 /// Why a message was not taken over, or is not known to have been.
@@ -35,6 +35,9 @@ pub enum SendRefusal {
     /// The request names no author, and the app has no default sender.
     #[error("there is no author and the app has no default sender")]
     NoDefaultSender,
+    /// The key may not send as authors of this domain.
+    #[error("the key may not send as authors of this domain")]
+    SenderDomainNotAllowed,
     /// Neither the request nor its template has a subject.
     #[error("there is no subject")]
     NoSubject,
@@ -90,9 +93,15 @@ pub enum ChangeError {
     /// A rule of templates says no.
     #[error(transparent)]
     Template(#[from] template::Refusal),
+    /// A rule of users says no.
+    #[error(transparent)]
+    User(#[from] user::Refusal),
     /// A rule of suppression lists says no.
     #[error(transparent)]
     Suppression(#[from] suppression::Refusal),
+    /// Not a name of a tenant, an app or a key.
+    #[error("not a name")]
+    InvalidName,
     /// The record cannot be written, or it is not known whether it was.
     #[error("the record cannot be written now")]
     Unavailable,

@@ -152,6 +152,10 @@ impl Entry<'_> {
         let default = || policies.app(self.caller.app).and_then(|app| app.default_sender.clone());
         let from = request.from.clone().or_else(default);
         let from = from.ok_or(SendError::Refused(SendRefusal::NoDefaultSender))?;
+        let key = node.read.keys().get(self.caller.key);
+        if key.is_some_and(|key| !key.may_send_as(from.email.domain())) {
+            return Err(SendError::Refused(SendRefusal::SenderDomainNotAllowed));
+        }
         let sender = match policies.sender(self.caller.tenant, from.email.domain()) {
             Some(view) if view.status == DomainStatus::Verified => {
                 SenderStanding::Verified(view.id)

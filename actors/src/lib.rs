@@ -58,19 +58,22 @@ mod letter;
 mod message;
 mod node;
 mod options;
+mod password;
 mod platform;
 mod rates;
 mod recheck;
 mod registry;
 mod request;
+mod sessions;
 mod site;
 mod sourced;
 mod suppressions;
 mod templates;
 mod tenant;
+mod throttle;
 
 pub use ::templates::{Fault, Field, RenderFailure, Rendered, Source};
-pub use accounts::{NewKey, Secret};
+pub use accounts::{AppChange, NewApiKey, NewApp, NewKey, Secret};
 pub use batch::MAX_BATCH;
 pub use clock::{Clock, TestClock};
 pub use error::{
@@ -78,8 +81,12 @@ pub use error::{
 };
 pub use figures::PlatformFigures;
 pub use mail::records::ExpectedRecord;
+pub use model::user::SESSION_LIFETIME;
 pub use options::{PlatformOptions, PlatformParts};
+pub use password::{MAX_PASSWORD_CHARACTERS, MIN_PASSWORD_CHARACTERS, Password, WeakPassword};
 pub use platform::{Platform, Stopped};
+pub use projections::SessionView;
 pub use rates::RateDecision;
 pub use request::{Caller, IdempotencyKey, SendRequest, Sent, TemplateCall, TemplateRef};
+pub use sessions::{SessionSecret, SignInError, SignedIn};
 pub use templates::{TemplateChange, TemplateDraft};

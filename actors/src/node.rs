@@ -24,12 +24,15 @@ use crate::{
     letter::Press,
     message::MessageActor,
     options::{PlatformOptions, PlatformParts},
+    password::Passwords,
     registry::Registry,
+    sessions::UserActor,
     site::SiteActor,
     sourced::Journal,
     suppressions::SuppressionActor,
     templates::{Renderer, TemplateActor},
     tenant::TenantActor,
+    throttle::Throttle,
 };
 
 /// Held by every actor; dropped with the last of them.
@@ -54,6 +57,9 @@ pub(crate) struct Node {
     pub(crate) templates: Arc<Registry<TemplateActor>>,
     pub(crate) suppressions: Arc<Registry<SuppressionActor>>,
     pub(crate) renderer: Renderer,
+    pub(crate) users: Arc<Registry<UserActor>>,
+    pub(crate) passwords: Passwords,
+    pub(crate) throttle: Throttle,
     phase: watch::Sender<Phase>,
 }
 
@@ -107,6 +113,9 @@ impl Node {
             templates: Registry::new(MOST_OWNERS, node.clone()),
             suppressions: Registry::new(MOST_OWNERS, node.clone()),
             renderer: Renderer::new(),
+            users: Registry::new(MOST_OWNERS, node.clone()),
+            passwords: Passwords::new(),
+            throttle: Throttle::new(),
             phase: watch::Sender::new(Phase::Running),
             client,
             tls,
@@ -127,7 +136,7 @@ impl Node {
 
     /// Whether nobody is at work on anything.
     pub(crate) fn is_empty(&self) -> bool {
-        let owners = self.tenants.len() + self.domains.len();
+        let owners = self.tenants.len() + self.users.len() + self.domains.len();
         let lists = self.templates.len() + self.suppressions.len();
         self.messages.len() + owners + lists == 0
     }

@@ -1,6 +1,6 @@
 //! The platform as one thing: started, asked, stopped.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use eventlog::HashPurpose;
 use model::{MessageId, Timestamp, event::KeyedHash};
@@ -108,16 +108,33 @@ impl Platform {
         answer.await.unwrap_or(Err(CancelError::Internal))
     }
 
-    /// The key with this secret, if it opens anything at `now`.
+    /// The key with this secret, if it opens anything at `now` for somebody at `address`. It may do
+    /// what both it and its app may.
     ///
     /// It is looked up by a keyed hash, so the time that takes says nothing of any secret.
-    pub fn authenticate(&self, secret: &str, now: Timestamp) -> Option<Arc<KeyView>> {
+    pub fn authenticate(
+        &self,
+        secret: &str,
+        now: Timestamp,
+        address: Option<IpAddr>,
+    ) -> Option<Arc<KeyView>> {
         if secret.len() > MAX_SECRET_OCTETS {
             return None;
         }
         let node = self.node();
         let hash = node.vault.keyed_hash(HashPurpose::ApiKey, secret.as_bytes());
-        node.read.keys().find(&KeyedHash(hash)).filter(|key| key.is_usable(now))
+        let key = node.read.keys().find(&KeyedHash(hash))?;
+        // From elsewhere it opens nothing, and does not say so.
+        if !key.is_usable(now) || !key.is_allowed_from(address) {
+            return None;
+        }
+        key.last_use.note(now);
+        let permitted = &node.read.policies().app(key.app)?.permissions;
+        if key.scopes.is_subset(permitted) {
+            return Some(key);
+        }
+        let scopes = key.scopes.intersection(permitted).copied().collect();
+        Some(Arc::new(KeyView { scopes, ..KeyView::clone(&key) }))
     }
 
     /// Counts a request of `key`, and says whether it may go on.

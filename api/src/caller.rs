@@ -146,7 +146,9 @@ impl<'a, N: Needs> ApiExtractor<'a> for Allowed<N> {
 
 fn admit(request: &Request, shared: &Shared, scope: Scope) -> Result<Caller, Problem> {
     let key = secret(request)
-        .and_then(|secret| shared.platform.authenticate(secret, shared.clock.now()))
+        .and_then(|secret| {
+            shared.platform.authenticate(secret, shared.clock.now(), address(request))
+        })
         .ok_or_else(|| Problem::new(Code::Unauthorized))?;
     let decision = shared.platform.rate(&key);
     if let Some(Rate(slot)) = request.data::<Rate>() {
@@ -160,6 +162,14 @@ fn admit(request: &Request, shared: &Shared, scope: Scope) -> Result<Caller, Pro
         return Err(Problem::new(Code::InsufficientScope));
     }
     Ok(Caller { tenant: key.tenant, app: key.app, key: key.id })
+}
+
+/// The other end of the connection. What a header says of it is not believed: anybody can write it.
+pub(crate) fn address(request: &Request) -> Option<std::net::IpAddr> {
+    match request.remote_addr().0 {
+        poem::Addr::SocketAddr(address) => Some(address.ip().to_canonical()),
+        _ => None,
+    }
 }
 
 /// The secret that came with a request: from `x-api-key`, else from `Authorization`. One that is

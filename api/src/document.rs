@@ -24,9 +24,28 @@ use crate::{operations::operations, problem::ErrorBody, wire};
 const ABOUT: &str = include_str!("document/about.md");
 
 /// Sections of the document, in reading order.
-const TOPICS: [&str; 6] = ["Sending", "Messages", "Insight", "Templates", "Suppressions", "System"];
+const TOPICS: [&str; 10] = [
+    "Sending",
+    "Messages",
+    "Insight",
+    "Templates",
+    "Suppressions",
+    "Account",
+    "Apps",
+    "Domains",
+    "Audit",
+    "System",
+];
 /// Schemas of what is sent to us: they refuse unknown fields.
-const CLOSED: [&str; 8] = [
+const CLOSED: [&str; 16] = [
+    "Registration",
+    "Credentials",
+    "PasswordChange",
+    "NewAppBody",
+    "AppChangeBody",
+    "NewKeyBody",
+    "NewDomainBody",
+    "Scopes",
     "SendEmail",
     "Sender",
     "Attachment",

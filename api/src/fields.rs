@@ -50,6 +50,11 @@ impl<'a> Fields<'a> {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
+    /// Whether a field is there; `null` counts as absent.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.entries.iter().any(|(key, value)| key == name && *value != Json::Null)
+    }
+
     /// Takes a field out. `null` counts as absent: many programs write it for an empty value.
     pub(crate) fn take(&mut self, name: &str, findings: &mut Findings) -> Option<Json<'a>> {
         let mut found = self.entries.extract_if(.., |(key, _)| key == name);

@@ -30,6 +30,7 @@ mod json;
 mod operations;
 mod params;
 mod parts;
+mod portal;
 mod problem;
 mod reading;
 mod send;

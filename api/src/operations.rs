@@ -22,6 +22,7 @@ use self::{
 };
 use crate::{
     parts::Shared,
+    portal::{accounts::Accounts, apps::Apps, audit::Audit, domains::Domains},
     problem::{Code, Problem},
 };
 
@@ -32,6 +33,10 @@ pub(crate) type Operations = (
     InsightOperations,
     TemplateOperations,
     SuppressionOperations,
+    Accounts,
+    Apps,
+    Domains,
+    Audit,
     SystemOperations,
 );
 
@@ -43,6 +48,10 @@ pub(crate) const fn operations() -> Operations {
         InsightOperations,
         TemplateOperations,
         SuppressionOperations,
+        Accounts,
+        Apps,
+        Domains,
+        Audit,
         SystemOperations,
     )
 }
@@ -101,7 +110,7 @@ fn change_problem(error: ChangeError) -> Problem {
     }
 }
 
-fn query_problem(error: QueryError) -> Problem {
+pub(crate) fn query_problem(error: QueryError) -> Problem {
     match error {
         QueryError::TooWide => {
             Problem::field("from", "covers too much: ask for a shorter time or a longer interval")
@@ -111,12 +120,12 @@ fn query_problem(error: QueryError) -> Problem {
 }
 
 /// Whole seconds, rounded up: who comes back early is refused again.
-fn overloaded(retry_after: Duration) -> Problem {
+pub(crate) fn overloaded(retry_after: Duration) -> Problem {
     let seconds = u64::try_from(retry_after.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX);
     Problem::new(Code::Overloaded).retry_after_s(seconds)
 }
 
-fn unavailable() -> Problem {
+pub(crate) fn unavailable() -> Problem {
     /// A disk that is full or gone is not mended in a second.
     const RETRY_AFTER_S: u64 = 10;
     Problem::new(Code::Unavailable).retry_after_s(RETRY_AFTER_S)

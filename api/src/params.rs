@@ -5,7 +5,9 @@
 //! number. Here a bad one is kept until the operation asks for all of them at once.
 
 use actors::IdempotencyKey;
-use model::{MessageId, Timestamp, address::EmailAddress, message::Tag};
+use model::{
+    ApiKeyId, AppId, DomainId, MessageId, StreamId, Timestamp, address::EmailAddress, message::Tag,
+};
 use poem::{Request, RequestBody, Result};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
@@ -17,6 +19,9 @@ use serde_json::json;
 use crate::{
     problem::{Code, Findings, Problem},
     wire::{
+        apps::EXAMPLE_APP,
+        domains::EXAMPLE_DOMAIN,
+        keys::EXAMPLE_KEY,
         message::{EXAMPLE_ID, EventKind},
         stats::{GroupName, IntervalName},
     },
@@ -204,13 +209,41 @@ impl Asked for Cursor {
     }
 }
 
-impl Asked for MessageId {
+macro_rules! asked_id {
+    ($($name:ident, $example:expr, $words:literal;)+) => {
+        $(impl Asked for $name {
+            fn schema() -> MetaSchemaRef {
+                inline(MetaSchema { example: Some(json!($example)), ..MetaSchema::new("string") })
+            }
+
+            fn read(text: &str) -> Result<Self, &'static str> {
+                text.parse().map_err(|_| concat!("must be the id of ", $words))
+            }
+        })+
+    };
+}
+
+asked_id! {
+    MessageId, EXAMPLE_ID, "a message";
+    AppId, EXAMPLE_APP, "an app";
+    ApiKeyId, EXAMPLE_KEY, "an API key";
+    DomainId, EXAMPLE_DOMAIN, "a domain";
+    StreamId, EXAMPLE_DOMAIN, "a tenant, user, domain, template, message or suppression";
+}
+
+/// The `type` of a recorded event.
+pub(crate) struct RecordedKind(pub &'static str);
+
+impl Asked for RecordedKind {
     fn schema() -> MetaSchemaRef {
-        inline(MetaSchema { example: Some(json!(EXAMPLE_ID)), ..MetaSchema::new("string") })
+        let example = Some(json!("domain.checked"));
+        inline(MetaSchema { example, ..MetaSchema::new("string") })
     }
 
     fn read(text: &str) -> Result<Self, &'static str> {
-        text.parse().map_err(|_| "must be the id of a message")
+        let known = projections::event_kinds().iter().find(|kind| **kind == text);
+        let words = "must be the type of a recorded event, such as domain.checked";
+        known.map(|kind| Self(kind)).ok_or(words)
     }
 }
 

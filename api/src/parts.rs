@@ -41,9 +41,14 @@ impl fmt::Debug for ApiParts {
     }
 }
 
-/// Bounds on what a stranger can make the server hold.
+/// What a stranger may do, and bounds on what a stranger can make the server hold.
 #[derive(Debug, Clone)]
 pub struct ApiOptions {
+    /// How the server is reached from outside, without a slash at the end: decides whether cookies
+    /// need TLS, and which pages are ours.
+    pub public_url: String,
+    /// Whether anybody may register a tenant.
+    pub registration_open: bool,
     /// Largest request body, in bytes.
     pub max_body_bytes: usize,
     /// Longest silence within a body.
@@ -68,6 +73,8 @@ pub struct ApiOptions {
 impl Default for ApiOptions {
     fn default() -> Self {
         Self {
+            public_url: "http://127.0.0.1:8080".to_owned(),
+            registration_open: false,
             max_body_bytes: 40 * 1024 * 1024,
             body_idle: Duration::from_secs(15),
             body_deadline: Duration::from_mins(2),

@@ -24,6 +24,7 @@ pub(crate) enum Code {
     Unauthorized,
     InsufficientScope,
     SenderDomainNotVerified,
+    SenderDomainNotAllowed,
     NoSession,
     InvalidCredentials,
     CrossSiteRequest,
@@ -36,6 +37,7 @@ pub(crate) enum Code {
     AlreadyExists,
     TemplateChanged,
     LimitReached,
+    KeyNotPublished,
     PayloadTooLarge,
     UnsupportedMediaType,
     ValidationFailed,
@@ -92,6 +94,11 @@ impl Code {
                 "sender_domain_not_verified",
                 "The domain of the from address is not verified for your account.",
             ),
+            Self::SenderDomainNotAllowed => (
+                S::FORBIDDEN,
+                "sender_domain_not_allowed",
+                "The API key may not send from the domain of the from address.",
+            ),
             Self::NoSession => (
                 S::UNAUTHORIZED,
                 "unauthorized",
@@ -136,6 +143,11 @@ impl Code {
                 S::CONFLICT,
                 "template_changed",
                 "Somebody else wrote a version in the meantime: read it, and try again.",
+            ),
+            Self::KeyNotPublished => (
+                S::CONFLICT,
+                "key_not_published",
+                "The present key was never seen in the DNS: publish its record first.",
             ),
             Self::LimitReached => (
                 S::CONFLICT,

@@ -1,5 +1,10 @@
 //! What goes over the wire, as types: they are the schemas of the document.
 
+pub(crate) mod account;
+pub(crate) mod apps;
+pub(crate) mod audit;
+pub(crate) mod domains;
+pub(crate) mod keys;
 pub(crate) mod logs;
 pub(crate) mod message;
 pub(crate) mod send;

@@ -79,6 +79,8 @@ pub enum HashPurpose {
     IdempotencyKey,
     /// An app and a recipient's hash, from which a suppression's id is made.
     Suppression,
+    /// The secret of a portal session.
+    Session,
 }
 
 impl HashPurpose {
@@ -89,6 +91,7 @@ impl HashPurpose {
             Self::Recipient => "lumora 2026-11 vault hash recipient",
             Self::Request => "lumora 2026-11 vault hash request",
             Self::IdempotencyKey => "lumora 2026-11 vault hash idempotency key",
+            Self::Session => "lumora 2026-11 vault hash session",
             Self::Suppression => "lumora 2026-11 vault hash suppression",
         }
     }

@@ -1,5 +1,6 @@
 //! Tenants, apps, keys and domains, made on a stopped server's data directory.
 
+use actors::{NewApiKey, NewApp, Password};
 use std::{io::BufRead as _, time::Duration};
 
 use model::{
@@ -40,7 +41,11 @@ pub(super) async fn tenant(command: TenantCommand) -> Result<(), Failure> {
         TenantCommand::Create { name, email, password_stdin, output } => {
             let email = EmailAddress::parse(&email)
                 .map_err(|error| Failure::usage(format!("--email: {error}")))?;
-            let password = if password_stdin { Some(hash_of_password()?) } else { None };
+            let password = if password_stdin {
+                Some(read_password(&[&name, &email.to_string()])?)
+            } else {
+                None
+            };
             let tenant = with_core(&output.config, async |core| {
                 let created = core.platform.create_tenant(&name, email, password).await;
                 created.map_err(Failure::failed)
@@ -63,17 +68,15 @@ pub(super) async fn tenant(command: TenantCommand) -> Result<(), Failure> {
     }
 }
 
-/// Reads a line and hashes it (argon2id with the parameters that OWASP recommends).
-fn hash_of_password() -> Result<String, Failure> {
+/// Reads a line: a password by the same rules as in the portal.
+fn read_password(known: &[&str]) -> Result<Password, Failure> {
     let mut line = String::new();
-    let read = std::io::Read::take(std::io::stdin().lock(), MAX_PASSWORD_OCTETS)
+    std::io::Read::take(std::io::stdin().lock(), MAX_PASSWORD_OCTETS)
         .read_line(&mut line)
         .map_err(Failure::usage)?;
-    let password = line.trim_end_matches(['\r', '\n']);
-    if read == 0 || password.len() < 12 {
-        return Err(Failure::usage("the password has fewer than 12 characters"));
-    }
-    crate::password::hash(password).map_err(Failure::failed)
+    let password = Password::new(line.trim_end_matches(['\r', '\n']));
+    password.check(known).map_err(|weak| Failure::usage(format!("the password {weak}")))?;
+    Ok(password)
 }
 
 pub(super) async fn app(command: AppCommand) -> Result<(), Failure> {
@@ -83,7 +86,10 @@ pub(super) async fn app(command: AppCommand) -> Result<(), Failure> {
         .transpose()
         .map_err(|error| Failure::usage(format!("--default-sender: {error}")))?;
     let app = with_core(&output.config, async |core| {
-        core.platform.create_app(tenant, &name, sender).await.map_err(Failure::failed)
+        core.platform
+            .create_app(tenant, NewApp { default_sender: sender, ..NewApp::new(&name) })
+            .await
+            .map_err(Failure::failed)
     })
     .await?;
     show(&output, &json!({ "id": app, "name": name }), &app.to_string())
@@ -94,15 +100,8 @@ pub(super) async fn key(command: KeyCommand) -> Result<(), Failure> {
         KeyCommand::Create { tenant, app, name, scopes, rate_limit_per_minute, output } => {
             let scopes = scopes_named(&scopes)?;
             let key = with_core(&output.config, async |core| {
-                let created = core.platform.create_api_key(
-                    tenant,
-                    app,
-                    &name,
-                    &scopes,
-                    rate_limit_per_minute,
-                    None,
-                );
-                created.await.map_err(Failure::failed)
+                let new = NewApiKey::new(&name, &scopes, rate_limit_per_minute);
+                core.platform.create_api_key(tenant, app, new).await.map_err(Failure::failed)
             })
             .await?;
             let secret = key.secret.reveal();

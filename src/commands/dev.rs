@@ -5,6 +5,7 @@
 
 mod inbox;
 
+use actors::{NewApiKey, NewApp};
 use std::{net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
 
 use mail::sink::{Sink, SinkOptions};
@@ -104,7 +105,10 @@ async fn demo(node: &Node, dns: &DnsServer) -> Result<Demo, Failure> {
     } else {
         let sender = Mailbox::parse(&format!("Lumora Demo <hello@{DEMO_DOMAIN}>"));
         let sender = sender.map_err(Failure::failed)?;
-        platform.create_app(tenant, "Demo", Some(sender)).await.map_err(Failure::failed)?
+        platform
+            .create_app(tenant, NewApp { default_sender: Some(sender), ..NewApp::new("Demo") })
+            .await
+            .map_err(Failure::failed)?
     };
     let known = core.read.policies().sender(tenant, &name);
     let domain = match known {
@@ -112,7 +116,8 @@ async fn demo(node: &Node, dns: &DnsServer) -> Result<Demo, Failure> {
         None => platform.add_domain(tenant, name.clone()).await.map_err(Failure::failed)?,
     };
     publish(node, dns, tenant, domain).await?;
-    let key = platform.create_api_key(tenant, app, "Demo", &Scope::ALL, 6_000, None).await;
+    let key = NewApiKey::new("Demo", &Scope::ALL, 6_000);
+    let key = platform.create_api_key(tenant, app, key).await;
     let key = key.map_err(Failure::failed)?;
     Ok(Demo { domain: name, secret: key.secret.reveal().to_owned() })
 }

@@ -154,8 +154,9 @@ async fn keys_open_what_they_are_for_and_nothing_else() {
     let id = app.api.accepted(&email(&[])).await;
     let user = model::address::EmailAddress::parse("other@other.test").unwrap();
     let tenant = core.platform.create_tenant("Other", user, None).await.unwrap();
-    let other = core.platform.create_app(tenant, "Other", None).await.unwrap();
-    let key = core.platform.create_api_key(tenant, other, "k", &Scope::ALL, 1_000, None);
+    let other = core.platform.create_app(tenant, actors::NewApp::new("Other")).await.unwrap();
+    let key = actors::NewApiKey::new("k", &Scope::ALL, 1_000);
+    let key = core.platform.create_api_key(tenant, other, key);
     let key = key.await.unwrap();
     let stranger = app.api.with_secret(Some(key.secret.reveal()));
     assert_error(&stranger.send(&email(&[])).await, 422, "no_default_sender", &[]);

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use actors::{CancelError, Clock, SendError, SendRefusal, SendRequest};
+use actors::{CancelError, Clock, NewApp, SendError, SendRefusal, SendRequest};
 use mail::sink::{AcceptAll, Action, Asked, MessageAction, Policy, Received, SinkReply};
 use model::{
     delivery::{Fault, Stage},
@@ -407,7 +407,7 @@ async fn what_a_rule_forbids_is_refused_before_anything_is_stored() {
     };
     assert_eq!(refused(far).await, SendError::from(Refusal::ScheduledTooFarAhead));
 
-    let plain = platform.create_app(caller.tenant, "No default", None).await.unwrap();
+    let plain = platform.create_app(caller.tenant, NewApp::new("No default")).await.unwrap();
     let nameless = actors::Caller { app: plain, ..caller };
     let refused = platform.send(&nameless, request(&["ada@example.com"])).await;
     assert_eq!(refused, Err(SendError::Refused(SendRefusal::NoDefaultSender)));

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use actors::{Caller, Clock, Platform, PlatformOptions, PlatformParts, SendRequest, TestClock};
+use actors::{
+    Caller, Clock, NewApiKey, NewApp, Platform, PlatformOptions, PlatformParts, SendRequest,
+    TestClock,
+};
 use eventlog::{EventLog, MasterKey, MemoryLog, Position, Vault};
 use mail::{
     dns::{DnsOptions, Resolver},
@@ -207,9 +210,14 @@ impl Account {
         let email = EmailAddress::parse("owner@acme.example").unwrap();
         let tenant = platform.create_tenant("Acme", email, None).await.unwrap();
         let sender = Mailbox::parse(&format!("Shop <shop@{SENDING_DOMAIN}>")).unwrap();
-        let app = platform.create_app(tenant, "Shop", Some(sender)).await.unwrap();
-        let key =
-            platform.create_api_key(tenant, app, "test", &Scope::ALL, 60, None).await.unwrap();
+        let app = platform
+            .create_app(tenant, NewApp { default_sender: Some(sender), ..NewApp::new("Shop") })
+            .await
+            .unwrap();
+        let key = platform
+            .create_api_key(tenant, app, NewApiKey::new("test", &Scope::ALL, 60))
+            .await
+            .unwrap();
         let name = DomainName::parse(SENDING_DOMAIN).unwrap();
         let domain = platform.add_domain(tenant, name).await.unwrap();
         let view = read.policies().domain(domain).unwrap();
@@ -224,7 +232,7 @@ impl Account {
         }
         let verified = platform.verify_domain(tenant, domain).await.unwrap();
         assert_eq!(verified.status, DomainStatus::Verified, "{:?}", verified.records);
-        let found = platform.authenticate(key.secret.reveal(), ground.clock.now()).unwrap();
+        let found = platform.authenticate(key.secret.reveal(), ground.clock.now(), None).unwrap();
         assert_eq!(found.id, key.id);
         Self { caller: Caller { tenant, app, key: key.id }, domain }
     }

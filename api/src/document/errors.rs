@@ -1,5 +1,7 @@
 //! Which operation answers with which errors, and what it needs.
 
+mod portal;
+
 use model::tenant::Scope;
 use serde_json::{Map, Value, json};
 
@@ -17,7 +19,7 @@ pub(crate) struct Operation {
 }
 
 /// Every operation.
-pub(crate) const OPERATIONS: [Operation; 18] = [
+pub(crate) const OPERATIONS: [Operation; 37] = [
     Operation { id: "sendEmail", scope: Some(Scope::EmailSend), errors: SEND_ERRORS },
     Operation { id: "sendBatch", scope: Some(Scope::EmailSend), errors: SEND_ERRORS },
     Operation {
@@ -149,6 +151,25 @@ pub(crate) const OPERATIONS: [Operation; 18] = [
         scope: Some(Scope::SuppressionWrite),
         errors: REMOVE_ERRORS,
     },
+    Operation { id: "register", scope: None, errors: portal::REGISTER_ERRORS },
+    Operation { id: "login", scope: None, errors: portal::LOGIN_ERRORS },
+    Operation { id: "logout", scope: None, errors: portal::PORTAL_CHANGE },
+    Operation { id: "getMe", scope: None, errors: portal::PORTAL_READ },
+    Operation { id: "changePassword", scope: None, errors: portal::PORTAL_PASSWORD },
+    Operation { id: "createApp", scope: None, errors: portal::PORTAL_MAKE },
+    Operation { id: "listApps", scope: None, errors: portal::PORTAL_READ },
+    Operation { id: "getApp", scope: None, errors: portal::PORTAL_READ_ONE },
+    Operation { id: "updateApp", scope: None, errors: portal::PORTAL_UPDATE },
+    Operation { id: "createApiKey", scope: None, errors: portal::PORTAL_MAKE_BELOW },
+    Operation { id: "listApiKeys", scope: None, errors: portal::PORTAL_READ_ONE },
+    Operation { id: "revokeApiKey", scope: None, errors: portal::PORTAL_CHANGE_ONE },
+    Operation { id: "addDomain", scope: None, errors: portal::PORTAL_ADD },
+    Operation { id: "listDomains", scope: None, errors: portal::PORTAL_READ },
+    Operation { id: "getDomain", scope: None, errors: portal::PORTAL_READ_ONE },
+    Operation { id: "removeDomain", scope: None, errors: portal::PORTAL_CHANGE_ONE },
+    Operation { id: "verifyDomain", scope: None, errors: portal::PORTAL_CHANGE_ONE },
+    Operation { id: "rotateDkim", scope: None, errors: portal::PORTAL_ROTATE },
+    Operation { id: "listAuditEvents", scope: None, errors: portal::PORTAL_QUERY },
     Operation { id: "healthz", scope: None, errors: &[] },
     Operation { id: "readyz", scope: None, errors: &[Code::NotReady] },
     Operation { id: "metrics", scope: None, errors: &[] },
@@ -161,6 +182,7 @@ const SEND_ERRORS: &[Code] = &[
     Code::Unauthorized,
     Code::InsufficientScope,
     Code::SenderDomainNotVerified,
+    Code::SenderDomainNotAllowed,
     Code::RequestTimeout,
     Code::IdempotencyConflict,
     Code::PayloadTooLarge,

@@ -141,6 +141,7 @@ fn batch_problem(error: BatchError) -> Problem {
             let problems = refused.iter().map(|(place, refusal)| {
                 let field = match refusal {
                     SendRefusal::NoDefaultSender
+                    | SendRefusal::SenderDomainNotAllowed
                     | SendRefusal::Message(message::Refusal::SenderDomainNotVerified) => "from",
                     _ => "",
                 };
@@ -156,6 +157,7 @@ fn refusal_problem(refusal: &SendRefusal) -> Problem {
     use message::Refusal;
     match refusal {
         SendRefusal::NoDefaultSender => Problem::new(Code::NoDefaultSender),
+        SendRefusal::SenderDomainNotAllowed => Problem::new(Code::SenderDomainNotAllowed),
         SendRefusal::NoSubject => {
             Problem::field("subject", "is required, as the template has none")
         }

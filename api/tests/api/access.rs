@@ -1,5 +1,6 @@
 //! Who may do what, derived from the document: a new operation is tested the day it appears.
 
+use actors::NewApiKey;
 use std::time::Duration;
 
 use model::tenant::Scope;
@@ -110,14 +111,18 @@ async fn no_operation_without_a_good_key() {
     let objects = Objects::of(&world).await;
     let revoked = world
         .platform
-        .create_api_key(world.tenant, world.app, "gone", &Scope::ALL, 100, None)
+        .create_api_key(world.tenant, world.app, NewApiKey::new("gone", &Scope::ALL, 100))
         .await
         .unwrap();
     world.platform.revoke_api_key(world.tenant, world.app, revoked.id).await.unwrap();
     let soon = START.plus(Duration::from_secs(1));
     let expired = world
         .platform
-        .create_api_key(world.tenant, world.app, "old", &Scope::ALL, 100, Some(soon))
+        .create_api_key(
+            world.tenant,
+            world.app,
+            NewApiKey { expires_at: Some(soon), ..NewApiKey::new("old", &Scope::ALL, 100) },
+        )
         .await
         .unwrap();
     world.clock.advance(Duration::from_secs(1));

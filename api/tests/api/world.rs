@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use actors::{Platform, PlatformOptions, PlatformParts, TestClock};
+use actors::{NewApiKey, NewApp, Platform, PlatformOptions, PlatformParts, TestClock};
 use api::{ApiOptions, ApiParts};
 use eventlog::{
     Append, AppendError, Appended, BoxFuture, CloseError, ContentError, ContentLocation, EventLog,
@@ -248,7 +248,7 @@ impl World {
 
     /// Another app, of the same tenant.
     pub(crate) async fn other_app(&self) -> AppId {
-        self.platform.create_app(self.tenant, "Other", None).await.unwrap()
+        self.platform.create_app(self.tenant, NewApp::new("Other")).await.unwrap()
     }
 
     /// Another tenant, with an app.
@@ -325,7 +325,7 @@ pub(crate) fn request(method: Method, path: &str, key: &str) -> poem::RequestBui
 async fn tenant(platform: &Platform) -> (TenantId, AppId) {
     let email = "owner@acme.test".parse().unwrap();
     let tenant = platform.create_tenant("Acme", email, None).await.unwrap();
-    (tenant, platform.create_app(tenant, "Shop", None).await.unwrap())
+    (tenant, platform.create_app(tenant, NewApp::new("Shop")).await.unwrap())
 }
 
 pub(crate) async fn key(
@@ -335,7 +335,8 @@ pub(crate) async fn key(
     scopes: &[Scope],
     per_minute: u32,
 ) -> String {
-    let key = platform.create_api_key(tenant, app, "key", scopes, per_minute, None).await.unwrap();
+    let new = NewApiKey::new("key", scopes, per_minute);
+    let key = platform.create_api_key(tenant, app, new).await.unwrap();
     key.secret.reveal().to_owned()
 }
 

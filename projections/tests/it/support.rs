@@ -320,7 +320,7 @@ impl World {
             problem: None,
         };
         let records = vec![record(RecordPurpose::Ownership), record(RecordPurpose::ReturnPath)];
-        self.domain_event(id, DomainChecked { status, records });
+        self.domain_event(id, DomainChecked { status, failing_since: None, records });
     }
 
     pub(crate) fn remove_domain(&mut self, domain: usize) {

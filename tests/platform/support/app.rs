@@ -1,5 +1,6 @@
 //! A platform in this process, with a tenant that can send.
 
+use actors::{NewApiKey, NewApp};
 use std::time::Duration;
 
 use lumora::{config::Config, node::Node};
@@ -52,15 +53,14 @@ impl TestApp {
     /// A key of the app with these scopes only.
     pub(crate) async fn key(&self, scopes: &[Scope], rate_limit_per_minute: u32) -> String {
         let platform = &self.node().core().platform;
-        let created = platform.create_api_key(
-            self.tenant,
-            self.app,
-            "another",
-            scopes,
-            rate_limit_per_minute,
-            None,
-        );
-        created.await.unwrap().secret.reveal().to_owned()
+        let new = NewApiKey::new("another", scopes, rate_limit_per_minute);
+        platform
+            .create_api_key(self.tenant, self.app, new)
+            .await
+            .unwrap()
+            .secret
+            .reveal()
+            .to_owned()
     }
 
     /// Stops in order; the directory is free afterwards.
@@ -84,7 +84,10 @@ async fn sign_up(node: &Node, world: &World) -> (TenantId, AppId, String) {
     let user = EmailAddress::parse("owner@acme.test").unwrap();
     let tenant = platform.create_tenant("Acme", user, None).await.unwrap();
     let sender = Mailbox::parse(SENDER).unwrap();
-    let app = platform.create_app(tenant, "Shop", Some(sender)).await.unwrap();
+    let app = platform
+        .create_app(tenant, NewApp { default_sender: Some(sender), ..NewApp::new("Shop") })
+        .await
+        .unwrap();
     let name = DomainName::parse(SENDING_DOMAIN).unwrap();
     let domain = platform.add_domain(tenant, name).await.unwrap();
     let view = core.read.policies().domain(domain).unwrap();
@@ -94,7 +97,8 @@ async fn sign_up(node: &Node, world: &World) -> (TenantId, AppId, String) {
     platform.verify_domain(tenant, domain).await.unwrap();
     let view = core.read.policies().domain(domain).unwrap();
     assert_eq!(serde_json::to_value(view.status).unwrap(), "verified", "{:?}", view.records);
-    let key = platform.create_api_key(tenant, app, "first", &Scope::ALL, 1_000_000, None);
+    let new = NewApiKey::new("first", &Scope::ALL, 1_000_000);
+    let key = platform.create_api_key(tenant, app, new);
     let secret = key.await.unwrap().secret.reveal().to_owned();
     (tenant, app, secret)
 }

@@ -1,0 +1,38 @@
+//! What people do, signed in to the portal: their account, apps, keys, domains and audit.
+//!
+//! # Why
+//! - **Four small structs of operations instead of one**: poem-openapi wants all operations of a
+//!   struct in one block, and nobody reads a block of a thousand lines.
+//! - **A session is looked up anew for every request**: who was signed out is out.
+
+pub(crate) mod accounts;
+pub(crate) mod apps;
+pub(crate) mod audit;
+mod cookie;
+pub(crate) mod domains;
+mod origin;
+mod problems;
+mod session;
+mod text;
+
+use std::sync::Arc;
+
+use poem::web::Data;
+use poem_openapi::Tags;
+
+use crate::parts::Shared;
+
+/// The parts of the document, in reading order.
+#[derive(Tags)]
+pub(crate) enum Topic {
+    /// Register, sign in and out of the portal.
+    Account,
+    /// Make apps and their API keys.
+    Apps,
+    /// Add the domains that you send from, and prove that they are yours.
+    Domains,
+    /// Read what was recorded of all that is yours.
+    Audit,
+}
+
+type SharedData<'a> = Data<&'a Arc<Shared>>;

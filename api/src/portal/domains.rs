@@ -1,0 +1,173 @@
+//! Sending domains.
+
+use std::sync::Arc;
+
+use model::{DomainId, TenantId, address::DomainName};
+use poem::web::Data;
+use poem_openapi::{OpenApi, payload::Json};
+use projections::DomainView;
+
+use super::{SharedData, Topic, problems::domain_problem, session::SignedIn};
+use crate::{
+    body::JsonBody,
+    fields::{Fields, read_body},
+    params::InPath,
+    parts::Shared,
+    problem::{Code, Findings, Problem},
+    wire::domains::{DomainWire, DomainsAnswer, NewDomainAnswer, NewDomainBody, RemovedAnswer},
+};
+
+/// Sending domains.
+pub(crate) struct Domains;
+
+#[OpenApi]
+impl Domains {
+    /// Add a domain
+    ///
+    /// Answers with the DNS records to publish. Once the required ones are there, ask for
+    /// verification; messages are sent from verified domains alone, and no subdomain inherits.
+    #[oai(
+        path = "/portal/domains",
+        method = "post",
+        operation_id = "addDomain",
+        tag = "Topic::Domains"
+    )]
+    async fn add(
+        &self,
+        signed_in: SignedIn,
+        body: JsonBody<NewDomainBody>,
+        Data(shared): SharedData<'_>,
+    ) -> Result<NewDomainAnswer, Problem> {
+        let name = read_body(&body.bytes, domain_name)?;
+        let tenant = signed_in.session.tenant;
+        let domain = shared.platform.add_domain(tenant, name).await.map_err(domain_problem)?;
+        let view = own_domain(shared, tenant, domain)?;
+        Ok(NewDomainAnswer::Created(Json(wire(shared, &view))))
+    }
+
+    /// List the domains
+    #[oai(
+        path = "/portal/domains",
+        method = "get",
+        operation_id = "listDomains",
+        tag = "Topic::Domains"
+    )]
+    async fn domains(
+        &self,
+        signed_in: SignedIn,
+        Data(shared): SharedData<'_>,
+    ) -> Result<Json<DomainsAnswer>, Problem> {
+        shared.settled().await;
+        let domains = shared.read.policies().domains_of(signed_in.session.tenant);
+        Ok(Json(DomainsAnswer { data: domains.iter().map(|view| wire(shared, view)).collect() }))
+    }
+
+    /// Read a domain
+    #[oai(
+        path = "/portal/domains/:domainId",
+        method = "get",
+        operation_id = "getDomain",
+        tag = "Topic::Domains"
+    )]
+    async fn domain(
+        &self,
+        signed_in: SignedIn,
+        /// The domain.
+        #[oai(name = "domainId")]
+        domain: InPath<DomainId>,
+        Data(shared): SharedData<'_>,
+    ) -> Result<Json<DomainWire>, Problem> {
+        shared.settled().await;
+        let view = own_domain(shared, signed_in.session.tenant, domain.0)?;
+        Ok(Json(wire(shared, &view)))
+    }
+
+    /// Remove a domain
+    #[oai(
+        path = "/portal/domains/:domainId",
+        method = "delete",
+        operation_id = "removeDomain",
+        tag = "Topic::Domains"
+    )]
+    async fn remove(
+        &self,
+        signed_in: SignedIn,
+        /// The domain.
+        #[oai(name = "domainId")]
+        domain: InPath<DomainId>,
+        Data(shared): SharedData<'_>,
+    ) -> Result<RemovedAnswer, Problem> {
+        let removed = shared.platform.remove_domain(signed_in.session.tenant, domain.0).await;
+        removed.map_err(domain_problem)?;
+        Ok(RemovedAnswer::Removed)
+    }
+
+    /// Verify a domain
+    ///
+    /// Asks the DNS now, past every cache, and tells of each record what was found, what was
+    /// expected and how to mend it.
+    #[oai(
+        path = "/portal/domains/:domainId/verify",
+        method = "post",
+        operation_id = "verifyDomain",
+        tag = "Topic::Domains"
+    )]
+    async fn verify(
+        &self,
+        signed_in: SignedIn,
+        /// The domain.
+        #[oai(name = "domainId")]
+        domain: InPath<DomainId>,
+        Data(shared): SharedData<'_>,
+    ) -> Result<Json<DomainWire>, Problem> {
+        let tenant = signed_in.session.tenant;
+        let view = shared.platform.verify_domain(tenant, domain.0).await;
+        Ok(Json(wire(shared, &*view.map_err(domain_problem)?)))
+    }
+
+    /// Rotate the DKIM key
+    ///
+    /// Makes a second key under a second selector. The first signs on until the record of the
+    /// second is seen, so that there is no gap.
+    #[oai(
+        path = "/portal/domains/:domainId/dkim/rotate",
+        method = "post",
+        operation_id = "rotateDkim",
+        tag = "Topic::Domains"
+    )]
+    async fn rotate(
+        &self,
+        signed_in: SignedIn,
+        /// The domain.
+        #[oai(name = "domainId")]
+        domain: InPath<DomainId>,
+        Data(shared): SharedData<'_>,
+    ) -> Result<Json<DomainWire>, Problem> {
+        let tenant = signed_in.session.tenant;
+        shared.platform.rotate_dkim(tenant, domain.0).await.map_err(domain_problem)?;
+        Ok(Json(wire(shared, &*own_domain(shared, tenant, domain.0)?)))
+    }
+}
+
+fn wire(shared: &Shared, view: &DomainView) -> DomainWire {
+    DomainWire::of(view, shared.platform.expected_records(view))
+}
+
+/// Somebody else's domain is one that is not there.
+fn own_domain(
+    shared: &Shared,
+    tenant: TenantId,
+    domain: DomainId,
+) -> Result<Arc<DomainView>, Problem> {
+    let view = shared.read.policies().domain(domain);
+    view.filter(|view| view.tenant == tenant).ok_or_else(|| Problem::new(Code::NotFound))
+}
+
+fn domain_name(mut fields: Fields<'_>, findings: &mut Findings) -> Option<DomainName> {
+    let name = fields.required_text("domain", findings).and_then(|name| {
+        let parsed = DomainName::parse(name.trim());
+        parsed.map_err(|error| findings.add("domain", error.to_string())).ok()
+    });
+    fields.finish(findings);
+    name
+}
