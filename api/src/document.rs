@@ -189,7 +189,8 @@ fn spread_examples(schema: &mut Map<String, Value>, counts: Option<&Value>) {
         if property.contains_key("$ref") || property.contains_key("allOf") {
             continue;
         }
-        let value = example.get(name).or_else(|| counts?.get(name));
+        let value = example.get(name).filter(|value| !value.is_null());
+        let value = value.or_else(|| counts?.get(name));
         let value = value.cloned().or_else(|| rare_example(name));
         if let Some(value) = value.filter(|value| !value.is_null()) {
             property.entry("example").or_insert(value);
@@ -200,8 +201,13 @@ fn spread_examples(schema: &mut Map<String, Value>, counts: Option<&Value>) {
 /// Fields that the examples of whole objects leave out.
 fn rare_example(name: &str) -> Option<Value> {
     Some(match name {
-        "scheduledAt" | "nextAttemptAt" => json!("2025-11-27T09:00:00.000Z"),
+        "expiresAt" | "lastUsedAt" | "checkedAt" | "failingSince" | "scheduledAt"
+        | "nextAttemptAt" => json!("2025-11-27T09:00:00.000Z"),
         "contentId" => json!("logo"),
+        "allowedAddresses" => json!(["192.0.2.0/24"]),
+        "email:send" | "email:read" | "template:read" | "template:write" | "suppression:read"
+        | "suppression:write" => json!(true),
+        "allowedDomains" => json!(["mail.acme.com"]),
         "reason" => json!("mailbox_full"),
         "requestId" => json!("req_1f0c6a52d7b94e3fb2a8c6f1d3e7a905"),
         "field" => json!("to[0]"),

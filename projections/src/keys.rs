@@ -110,6 +110,11 @@ impl fmt::Debug for LastUse {
 }
 
 impl KeyView {
+    /// When it was last used; `None`: never.
+    pub fn last_used_at(&self) -> Option<Timestamp> {
+        self.last_use.at()
+    }
+
     /// Whether it may be used from `address`. One that is not known lies in no network.
     pub fn is_allowed_from(&self, address: Option<IpAddr>) -> bool {
         // An IPv4 client of a socket for both families is ::ffff:a.b.c.d.

@@ -20,11 +20,13 @@ enum Needs {
     Nothing,
     /// An API key with this scope.
     Key(Scope),
+    /// Somebody signed in to the portal.
+    Session,
 }
 
 /// Every operation, and what it asks for. Said here once more on purpose: an operation that loses
 /// its lock by mistake loses it in the document too.
-const KNOWN: [(&str, Needs); 18] = [
+const KNOWN: [(&str, Needs); 37] = [
     ("sendEmail", Needs::Key(Scope::EmailSend)),
     ("sendBatch", Needs::Key(Scope::EmailSend)),
     ("cancelMessage", Needs::Key(Scope::EmailSend)),
@@ -40,6 +42,25 @@ const KNOWN: [(&str, Needs); 18] = [
     ("listSuppressions", Needs::Key(Scope::SuppressionRead)),
     ("addSuppression", Needs::Key(Scope::SuppressionWrite)),
     ("removeSuppression", Needs::Key(Scope::SuppressionWrite)),
+    ("register", Needs::Nothing),
+    ("login", Needs::Nothing),
+    ("logout", Needs::Session),
+    ("getMe", Needs::Session),
+    ("changePassword", Needs::Session),
+    ("createApp", Needs::Session),
+    ("listApps", Needs::Session),
+    ("getApp", Needs::Session),
+    ("updateApp", Needs::Session),
+    ("createApiKey", Needs::Session),
+    ("listApiKeys", Needs::Session),
+    ("revokeApiKey", Needs::Session),
+    ("addDomain", Needs::Session),
+    ("listDomains", Needs::Session),
+    ("getDomain", Needs::Session),
+    ("removeDomain", Needs::Session),
+    ("verifyDomain", Needs::Session),
+    ("rotateDkim", Needs::Session),
+    ("listAuditEvents", Needs::Session),
     ("healthz", Needs::Nothing),
     ("readyz", Needs::Nothing),
     ("metrics", Needs::Nothing),
@@ -71,6 +92,7 @@ fn operations() -> Vec<Operation> {
                     let scope = operation["x-required-scope"].as_str().unwrap();
                     Needs::Key(Scope::parse(scope).unwrap())
                 }
+                Some([only]) if only["session"].is_array() => Needs::Session,
                 Some(other) => panic!("a way to sign in that is not known here: {other:?}"),
             };
             assert_eq!(described, *needs, "{id}");
@@ -85,8 +107,19 @@ fn operations() -> Vec<Operation> {
 fn with_key() -> impl Iterator<Item = (Operation, Scope)> {
     operations().into_iter().filter_map(|operation| match operation.needs {
         Needs::Key(scope) => Some((operation, scope)),
-        Needs::Nothing => None,
+        Needs::Nothing | Needs::Session => None,
     })
+}
+
+/// The operations of the portal that need a session.
+fn with_session() -> impl Iterator<Item = Operation> {
+    operations().into_iter().filter(|operation| operation.needs == Needs::Session)
+}
+
+async fn call_as(world: &World, session: &str, operation: &Operation, path: &str) -> Answer {
+    let builder = Request::builder().method(operation.method.clone()).uri_str(path);
+    let builder = builder.header("cookie", format!("lumora_session={session}"));
+    world.call(finished(operation, builder)).await
 }
 
 fn finished(operation: &Operation, builder: RequestBuilder) -> Request {
@@ -194,6 +227,88 @@ async fn what_is_anothers_answers_as_what_is_not_there() {
             let missing = call_with(&world, key, &operation, &missing).await;
             assert_eq!((foreign.status, foreign.error()), (404, "not_found"), "{id}");
             assert_eq!(foreign.bytes, missing.bytes, "{id}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_portal_operation_without_a_session() {
+    let world = World::start().await;
+    let objects = Objects::of(&world).await;
+    let over = world.session().await;
+    world.platform.sign_out(&over).await.unwrap();
+    let unknown = format!("ses_{}", "A".repeat(43));
+    for operation in with_session() {
+        let path = objects.path(&operation.path);
+        let bare = Request::builder().method(operation.method.clone()).uri_str(&path);
+        let answers = [
+            world.call(finished(&operation, bare)).await,
+            call_with(&world, &world.key, &operation, &path).await,
+            call_as(&world, &unknown, &operation, &path).await,
+            call_as(&world, &over, &operation, &path).await,
+            call_as(&world, &world.key, &operation, &path).await,
+        ];
+        for answer in answers {
+            assert_eq!((answer.status, answer.error()), (401, "unauthorized"), "{}", operation.id);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_another_tenants_answers_as_what_is_not_there() {
+    let world = World::start().await;
+    let objects = Objects::of(&world).await;
+    let stranger = world.stranger().await;
+    let named: Vec<_> = with_session().filter(|operation| operation.path.contains('{')).collect();
+    assert!(named.len() >= 8);
+    for operation in named {
+        let id = &operation.id;
+        let foreign = call_as(&world, &stranger, &operation, &objects.path(&operation.path)).await;
+        let missing = objects::missing(&operation.path);
+        let missing = call_as(&world, &stranger, &operation, &missing).await;
+        assert_eq!((foreign.status, foreign.error()), (404, "not_found"), "{id}");
+        assert_eq!(foreign.bytes, missing.bytes, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_signed_in_may_do_all_of_the_portal() {
+    let world = World::start().await;
+    for operation in with_session() {
+        let objects = Objects::again(&world).await;
+        // Anew each time: one of them signs out.
+        let session = world.session().await;
+        let answer = call_as(&world, &session, &operation, &objects.path(&operation.path)).await;
+        let id = &operation.id;
+        // The example's current password is not this one's.
+        let expected = if id == "changePassword" { 401 } else { answer.status };
+        assert_eq!(answer.status, expected, "{id}");
+        assert!(![403, 404].contains(&answer.status), "{id}: {}", answer.json);
+        assert!(answer.status != 401 || id == "changePassword", "{id}: {}", answer.json);
+    }
+}
+
+#[tokio::test]
+async fn another_sites_page_changes_nothing() {
+    let world = World::start().await;
+    let objects = Objects::of(&world).await;
+    let session = world.session().await;
+    let changing = operations().into_iter().filter(|operation| {
+        operation.path.starts_with("/portal/") && operation.method != Method::GET
+    });
+    for operation in changing {
+        let path = objects.path(&operation.path);
+        for (name, value) in [
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+            ("origin", "https://evil.test"),
+            ("origin", "null"),
+        ] {
+            let builder = Request::builder().method(operation.method.clone()).uri_str(&path);
+            let builder = builder.header("cookie", format!("lumora_session={session}"));
+            let answer = world.call(finished(&operation, builder.header(name, value))).await;
+            let told = (answer.status, answer.error());
+            assert_eq!(told, (403, "cross_site_request"), "{} {name}: {value}", operation.id);
         }
     }
 }

@@ -28,6 +28,7 @@ const JSON: &str = "application/json";
 struct Bench {
     world: World,
     objects: Objects,
+    session: String,
     document: Value,
 }
 
@@ -40,10 +41,15 @@ struct Operation {
 
 impl Bench {
     async fn start() -> Self {
-        let options = ApiOptions { max_body_bytes: MAX_BODY_BYTES, ..ApiOptions::default() };
+        let options = ApiOptions {
+            max_body_bytes: MAX_BODY_BYTES,
+            registration_open: true,
+            ..ApiOptions::default()
+        };
         let world = World::start_with(options, |parts| parts).await;
         let objects = Objects::of(&world).await;
-        Self { world, objects, document: api::document() }
+        let session = world.session().await;
+        Self { world, objects, session, document: api::document() }
     }
 
     fn operations() -> Vec<Operation> {
@@ -58,6 +64,9 @@ impl Bench {
             None => request,
             Some(scheme) if scheme.contains_key("apiKey") => {
                 request.header("x-api-key", &self.world.key)
+            }
+            Some(scheme) if scheme.contains_key("session") => {
+                request.header("cookie", format!("lumora_session={}", self.session))
             }
             other => panic!("a way to sign in that is not known here: {other:?}"),
         }

@@ -1,5 +1,7 @@
 //! One of each thing that a path can name.
 
+use actors::NewApiKey;
+use model::{address::DomainName, tenant::Scope};
 use poem::http::Method;
 use serde_json::{Value, json};
 
@@ -9,6 +11,9 @@ use crate::world::{World, email};
 pub(crate) struct Objects {
     message: String,
     template: String,
+    app: String,
+    key: String,
+    domain: String,
 }
 
 /// An address on the world's suppression list, as it stands in a path.
@@ -20,7 +25,14 @@ impl Objects {
         let template = world.post("/v1/templates", &template).await.expect(201).json;
         let suppressed = json!({ "email": "grace+news@reader.test" });
         world.post("/v1/suppressions", &suppressed).await.expect(201);
+        let key = NewApiKey::new("of objects", &[Scope::EmailRead], 10);
+        let key = world.platform.create_api_key(world.tenant, world.app, key).await.unwrap();
+        let name = DomainName::parse(&format!("d{}.objects.test", key.prefix[7..].to_lowercase()));
+        let domain = world.platform.add_domain(world.tenant, name.unwrap()).await.unwrap();
         Self {
+            app: world.app.to_string(),
+            key: key.id.to_string(),
+            domain: domain.to_string(),
             message: world.accepted(&email()).await,
             template: template["id"].as_str().unwrap().to_owned(),
         }
@@ -56,6 +68,9 @@ impl Objects {
             "messageId" => self.message.clone(),
             "idOrSlug" => self.template.clone(),
             "email" => SUPPRESSED.to_owned(),
+            "appId" => self.app.clone(),
+            "keyId" => self.key.clone(),
+            "domainId" => self.domain.clone(),
             other => panic!("a path parameter that is not known here: {other}"),
         })
     }
@@ -67,6 +82,9 @@ pub(crate) fn missing(template: &str) -> String {
         "messageId" => "msg_01kb05yt7qe5tvnr4w8jhjkz2m".to_owned(),
         "idOrSlug" => "tpl_01kb05yt7qe5tvnr4w8jhjkz2m".to_owned(),
         "email" => "nobody@elsewhere.test".to_owned(),
+        "appId" => "app_01kb05yt7qe5tvnr4w8jhjkz2m".to_owned(),
+        "keyId" => "key_01kb05yt7qe5tvnr4w8jhjkz2m".to_owned(),
+        "domainId" => "dom_01kb05yt7qe5tvnr4w8jhjkz2m".to_owned(),
         other => panic!("a path parameter that is not known here: {other}"),
     })
 }

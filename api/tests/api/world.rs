@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use actors::{NewApiKey, NewApp, Platform, PlatformOptions, PlatformParts, TestClock};
+use actors::{NewApiKey, NewApp, Password, Platform, PlatformOptions, PlatformParts, TestClock};
 use api::{ApiOptions, ApiParts};
 use eventlog::{
     Append, AppendError, Appended, BoxFuture, CloseError, ContentError, ContentLocation, EventLog,
@@ -32,6 +32,11 @@ use crate::described::Document;
 /// 2025-11-26T12:00:00Z.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_764_158_400_000);
 pub(crate) const SENDER: &str = "hello@mail.acme.test";
+
+/// The password of every user.
+const PASSWORD: &str = "paper-otter-violin-42-oaks";
+const EMAIL: &str = "owner@acme.test";
+const HERE: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 /// The log, counting how often content is read.
 pub(crate) struct CountingLog {
@@ -225,7 +230,7 @@ impl World {
             metrics: Arc::new(|| "lumora_up 1\n".to_owned()),
             options,
         });
-        let (tenant, app) = tenant(&platform).await;
+        let (tenant, app) = tenant(&platform, EMAIL).await;
         let key = key(&platform, tenant, app, &Scope::ALL, 10_000).await;
         verified_domain(&platform, &read, &dns, tenant, "mail.acme.test").await;
         let app_endpoint = poem::EndpointExt::boxed(api::app(parts.clone()));
@@ -253,7 +258,21 @@ impl World {
 
     /// Another tenant, with an app.
     pub(crate) async fn other_tenant(&self) -> (TenantId, AppId) {
-        tenant(&self.platform).await
+        tenant(&self.platform, "owner@other.test").await
+    }
+
+    /// Signs the tenant's user in; the session's secret.
+    pub(crate) async fn session(&self) -> String {
+        let password = Password::new(PASSWORD);
+        let signed_in = self.platform.sign_in(EMAIL, password, HERE, None).await.unwrap();
+        signed_in.secret.reveal().to_owned()
+    }
+
+    /// Another tenant, whose user is signed in.
+    pub(crate) async fn stranger(&self) -> String {
+        let (email, password) = ("eve@eve.test".parse().unwrap(), Password::new(PASSWORD));
+        let signed_in = self.platform.register("Eve", email, password, HERE).await.unwrap();
+        signed_in.secret.reveal().to_owned()
     }
 
     /// A key of the app with these scopes.
@@ -322,9 +341,10 @@ pub(crate) fn request(method: Method, path: &str, key: &str) -> poem::RequestBui
     Request::builder().method(method).uri_str(path).header("x-api-key", key)
 }
 
-async fn tenant(platform: &Platform) -> (TenantId, AppId) {
-    let email = "owner@acme.test".parse().unwrap();
-    let tenant = platform.create_tenant("Acme", email, None).await.unwrap();
+async fn tenant(platform: &Platform, email: &str) -> (TenantId, AppId) {
+    let email = email.parse().unwrap();
+    let password = Some(Password::new(PASSWORD));
+    let tenant = platform.create_tenant("Acme", email, password).await.unwrap();
     (tenant, platform.create_app(tenant, NewApp::new("Shop")).await.unwrap())
 }
 
