@@ -58,6 +58,28 @@ impl World {
         self.append(stream, SuppressionEvent::from(removed).encode());
     }
 
+    /// Something happens in streams that are no tenant's, domain's or message's own.
+    pub(crate) fn beside(&mut self) {
+        let (tenant, app) = (self.apps[0].tenant, self.apps[0].id);
+        let user = UserId::new(self.now, self.random.bytes());
+        let session = KeyedHash(self.random.bytes());
+        let idle_until = self.now.plus(Duration::from_hours(12));
+        let started = SessionStarted { tenant, session, idle_until, expires_at: idle_until };
+        self.append(StreamId::User(user), UserEvent::from(started).encode());
+        self.visit(tenant, user, 1);
+        self.template(tenant, app);
+        self.suppression(tenant, app);
+        let stream = StreamId::Suppression(SuppressionId::from_bytes(self.random.bytes()));
+        let recipient = KeyedHash(self.random.bytes());
+        let (reason, address) = (SuppressionReason::Bounce, sealed());
+        let added = SuppressionAdded { tenant, app, recipient, reason, address };
+        self.append(stream, SuppressionEvent::from(added).encode());
+        if let Some(domain) = self.domains.first().map(|(id, ..)| *id) {
+            self.add_dkim_key(domain, "s9");
+            self.retire_dkim_key(domain, "s9");
+        }
+    }
+
     /// Two tenants, with events of every kind of stream mixed together.
     fn of_two(seed: u64, steps: usize) -> (Self, UserId) {
         let mut world = Self::with_app(seed);

@@ -15,8 +15,8 @@ use model::{
     content::RecipientKind,
     delivery::{Answer, EnhancedCode, Outcome, Peer, Reply, Stage, Tls},
     domain::{
-        CheckedRecord, DkimAlgorithm, DkimKeyAdded, DomainAdded, DomainChecked, DomainEvent,
-        DomainRemoved, DomainStatus, RecordPurpose, RecordStatus, Selector,
+        CheckedRecord, DkimAlgorithm, DkimKeyAdded, DkimKeyRetired, DomainAdded, DomainChecked,
+        DomainEvent, DomainRemoved, DomainStatus, RecordPurpose, RecordStatus, Selector,
     },
     event::{KeyedHash, RecipientHash, SealedText, SecretHash},
     message::{
@@ -303,6 +303,11 @@ impl World {
             private_key: SealedText(private.to_base64().into()),
         };
         self.domain_event(domain, key);
+    }
+
+    pub(crate) fn retire_dkim_key(&mut self, domain: DomainId, selector: &str) {
+        let selector = Selector::parse(selector).unwrap();
+        self.domain_event(domain, DkimKeyRetired { selector });
     }
 
     pub(crate) fn check_domain(&mut self, domain: usize, status: DomainStatus) {
