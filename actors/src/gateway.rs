@@ -297,6 +297,7 @@ impl Entry<'_> {
             template: match &call.template {
                 TemplateRef::Id(id) => id.to_string(),
                 TemplateRef::Slug(slug) => slug.to_string(),
+                TemplateRef::Unknown => String::new(),
             },
             version: call.version,
             variables: &call.variables,

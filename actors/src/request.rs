@@ -56,6 +56,8 @@ pub enum TemplateRef {
     Id(TemplateId),
     /// By its name within the app.
     Slug(Slug),
+    /// By what can name none. To callers an id is opaque: a garbled one is unknown, not wrong.
+    Unknown,
 }
 
 impl TemplateRef {

@@ -248,6 +248,7 @@ fn find(node: &Node, app: AppId, template: &TemplateRef) -> Option<Arc<TemplateV
     match template {
         TemplateRef::Id(id) => templates.get(app, *id),
         TemplateRef::Slug(slug) => templates.find(app, slug),
+        TemplateRef::Unknown => None,
     }
 }
 

@@ -67,11 +67,16 @@ async fn every_bad_field_is_named_and_nothing_is_stored() {
         (email(&[("scheduledAt", json!(far))]), &["scheduledAt"]),
         (email(&[("scheduledAt", json!("tomorrow"))]), &["scheduledAt"]),
         (email(&[("colour", json!("red"))]), &["colour"]),
-        (email(&[("template", json!({ "id": "x" }))]), &["template"]),
+        (
+            email(&[("template", json!({ "version": 0 }))]),
+            &["template.id", "template.slug", "template.version", "text"],
+        ),
     ];
     for (body, fields) in &cases {
         assert_error(&app.api.send(body).await, 422, "validation_failed", fields);
     }
+    let garbled = json!({ "to": ["ada@reader.test"], "template": { "id": "x" } });
+    assert_error(&app.api.send(&garbled).await, 422, "template_not_found", &["template"]);
     let elsewhere = email(&[("from", json!({ "email": "a@elsewhere.test" }))]);
     assert_error(&app.api.send(&elsewhere).await, 403, "sender_domain_not_verified", &[]);
     let below = email(&[("from", json!({ "email": "a@sub.sender.test" }))]);

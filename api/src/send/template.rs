@@ -1,10 +1,7 @@
 //! The template that a message is made from.
 
 use actors::{TemplateCall, TemplateRef};
-use model::{
-    TemplateId,
-    template::{MAX_VERSIONS, Slug},
-};
+use model::template::{MAX_VERSIONS, Slug};
 
 use crate::{fields::Fields, problem::Findings, variables};
 
@@ -34,19 +31,11 @@ fn call(mut fields: Fields<'_>, findings: &mut Findings) -> Option<TemplateCall>
         }
         (Some(id), None) => {
             let text = crate::fields::text(id, || fields.path("id"), findings);
-            let id = text.map(|text| text.parse::<TemplateId>());
-            if matches!(id, Some(Err(_))) {
-                findings.add(fields.path("id"), "must be the id of a template");
-            }
-            id.and_then(Result::ok).map(TemplateRef::Id)
+            text.map(|text| text.parse().map_or(TemplateRef::Unknown, TemplateRef::Id))
         }
         (None, Some(slug)) => {
             let text = crate::fields::text(slug, || fields.path("slug"), findings);
-            let slug = text.map(|text| Slug::parse(&text));
-            if matches!(slug, Some(None)) {
-                findings.add(fields.path("slug"), "must be the slug of a template");
-            }
-            slug.flatten().map(TemplateRef::Slug)
+            text.map(|text| Slug::parse(&text).map_or(TemplateRef::Unknown, TemplateRef::Slug))
         }
     };
     let version = fields.whole("version", 1..=MAX_VERSIONS, findings);

@@ -92,7 +92,7 @@ fn every_bad_field_is_named_at_once() {
         "tags": [" a"],
         "metadata": { "": "x", "n": 1 },
         "scheduledAt": "tomorrow",
-        "template": { "id": "tpl_1" },
+        "template": { "id": 1 },
         "recipients": [],
     });
     assert_eq!(

@@ -161,8 +161,9 @@ async fn a_bad_use_of_a_template_is_told_by_its_field() {
         ),
         (json!({ "slug": "plain" }), "validation_failed", vec!["subject"]),
         (json!({}), "validation_failed", vec!["template.id", "template.slug"]),
-        (json!({ "id": "x" }), "validation_failed", vec!["template.id"]),
-        (json!({ "slug": "X" }), "validation_failed", vec!["template.slug"]),
+        (json!({ "id": 1 }), "validation_failed", vec!["template.id"]),
+        (json!({ "id": "x" }), "template_not_found", vec!["template"]),
+        (json!({ "slug": "X" }), "template_not_found", vec!["template"]),
         (json!({ "slug": "plain", "version": 0 }), "validation_failed", vec!["template.version"]),
     ] {
         let answer = world.send(&with_template(template.clone())).await.expect(422);
