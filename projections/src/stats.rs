@@ -47,6 +47,8 @@ enum Dimension {
     RecipientDomain = 2,
     /// By tag; a message with several counts under each.
     Tag = 3,
+    /// By the template that made the message; one without counts under none.
+    Template = 4,
 }
 
 fn counts_prefix(app: AppId, dimension: Dimension) -> Vec<u8> {
@@ -87,6 +89,9 @@ impl Cohort<'_> {
         for tag in tags {
             add(round, &self.key(Dimension::Tag, tag), counter, by)?;
         }
+        if let Some(template) = &accepted.template {
+            add(round, &self.key(Dimension::Template, &template.id.to_string()), counter, by)?;
+        }
         Ok(())
     }
 }
@@ -105,7 +110,7 @@ impl Projection for StatsProjection {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn apply(&mut self, fact: &Fact<'_>, round: &mut Round) -> Result<(), Halt> {

@@ -54,7 +54,7 @@ pub enum GroupBy {
     RecipientDomain,
     /// The tag; a recipient counts under every tag of its message, and under none without.
     Tag,
-    /// The template. Messages are not made from templates yet, so there are no groups.
+    /// The template, by its id, whatever the version; a message without one counts under none.
     Template,
 }
 
@@ -95,7 +95,7 @@ pub struct Point {
 /// The counts of one group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatsGroup {
-    /// The domain or tag.
+    /// The domain, the tag or the template's id.
     pub key: String,
     /// Its counts.
     pub counts: Counts,
@@ -200,10 +200,11 @@ impl Statistics {
         group_by: GroupBy,
     ) -> Result<(Vec<StatsGroup>, u64), QueryError> {
         let dimension = match group_by {
-            GroupBy::None | GroupBy::Template => return Ok((Vec::new(), 0)),
+            GroupBy::None => return Ok((Vec::new(), 0)),
             GroupBy::Domain => Dimension::Domain,
             GroupBy::RecipientDomain => Dimension::RecipientDomain,
             GroupBy::Tag => Dimension::Tag,
+            GroupBy::Template => Dimension::Template,
         };
         let mut found: BTreeMap<String, Counts> = BTreeMap::new();
         self.each(&counts_prefix(app, dimension), hours, |_, key, value| {

@@ -9,8 +9,8 @@ use eventlog::{
     Sealed, Store, StoreError, Vault, Version,
 };
 use model::{
-    ApiKeyId, AppId, DomainId, Event, EventId, MessageId, RecipientIndex, StreamId, TenantId,
-    Timestamp, UserId,
+    ApiKeyId, AppId, DomainId, Event, EventId, MessageId, RecipientIndex, StreamId, TemplateId,
+    TenantId, Timestamp, UserId,
     address::{DomainName, EmailAddress, Mailbox},
     content::RecipientKind,
     delivery::{Answer, EnhancedCode, Outcome, Peer, Reply, Stage, Tls},
@@ -21,7 +21,7 @@ use model::{
     event::{KeyedHash, RecipientHash, SealedText, SecretHash},
     message::{
         Accept, AcceptedRecipient, Command, Facts, Message, MessageEvent, Report, SenderStanding,
-        SuppressionReason, Tag, decide,
+        SuppressionReason, Tag, TemplateUse, decide,
     },
     profile::{AppProfile, KeyProfile, Profile, TenantProfile, UserProfile},
     retry::{Jitter, RetryPolicy},
@@ -108,11 +108,20 @@ pub(crate) struct Draft {
     pub(crate) tags: Vec<&'static str>,
     pub(crate) scheduled_in: Option<Duration>,
     pub(crate) suppressed: usize,
+    /// The template by number, and its version.
+    pub(crate) template: Option<(u8, u32)>,
 }
 
 impl Default for Draft {
     fn default() -> Self {
-        Self { app: 0, recipients: 1, tags: Vec::new(), scheduled_in: None, suppressed: 0 }
+        Self {
+            app: 0,
+            recipients: 1,
+            tags: Vec::new(),
+            scheduled_in: None,
+            suppressed: 0,
+            template: None,
+        }
     }
 }
 
@@ -363,7 +372,10 @@ impl World {
             from: DomainName::parse("mail.acme.example").unwrap(),
             recipients,
             tags: draft.tags.iter().map(|tag| Tag::parse(tag).unwrap()).collect(),
-            template: None,
+            template: draft.template.map(|(number, version)| TemplateUse {
+                id: TemplateId::from_bytes([number; 16]),
+                version,
+            }),
             size: 1000,
             scheduled_at: draft.scheduled_in.map(|wait| self.now.plus(wait)),
             request: None,

@@ -89,6 +89,10 @@ impl World {
             tags: (0..count).map(|_| self.random.pick(&TAGS)).collect(),
             scheduled_in: self.random.one_in(4).then_some(Duration::from_hours(2)),
             suppressed: usize::from(self.random.one_in(5)),
+            template: self
+                .random
+                .one_in(3)
+                .then(|| (self.random.below(3) as u8 + 1, self.random.below(4) as u32 + 1)),
         };
         self.send(&draft);
     }
