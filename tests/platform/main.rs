@@ -31,4 +31,5 @@ mod servfail;
 mod support;
 mod thousand_messages;
 mod tls;
+mod walkthrough;
 mod wrong_requests;
