@@ -19,6 +19,7 @@ mod objects;
 mod reading;
 mod sending;
 mod serving;
+mod sessions;
 mod suppressions;
 mod templates;
 mod world;

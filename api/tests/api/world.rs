@@ -34,8 +34,8 @@ pub(crate) const START: Timestamp = Timestamp::from_millis(1_764_158_400_000);
 pub(crate) const SENDER: &str = "hello@mail.acme.test";
 
 /// The password of every user.
-const PASSWORD: &str = "paper-otter-violin-42-oaks";
-const EMAIL: &str = "owner@acme.test";
+pub(crate) const PASSWORD: &str = "paper-otter-violin-42-oaks";
+pub(crate) const EMAIL: &str = "owner@acme.test";
 const HERE: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 /// The log, counting how often content is read.
