@@ -1,4 +1,4 @@
-//! How fast the log is folded: `cargo run --release -p projections --example fold_rate [messages]`.
+//! How fast the log is folded, and how fast it answers then: `cargo run --release -p projections --example fold_rate [messages]`.
 //!
 //! Nine of ten messages are delivered at the first attempt, soon after; one is deferred and
 //! delivered when everything else has been, so that its beginning has left the memory.
@@ -6,6 +6,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stdout,
+    clippy::indexing_slicing,
     reason = "a measurement, not a product"
 )]
 
@@ -22,7 +23,7 @@ use model::{
         Accepted, AcceptedRecipient, Attempt, Deferred, Delivered, MessageEvent, RecordedAnswer,
     },
 };
-use projections::ReadModels;
+use projections::{GroupBy, Interval, LogKind, LogQuery, ReadModels, StatsQuery};
 
 const START: u64 = 1_795_474_000_000;
 
@@ -125,6 +126,40 @@ async fn main() {
     let disk_bytes = read.health().disk_bytes;
     println!("{} events in {took:.1} s: {rate:.0} events/s", filled.count);
     println!("{} bytes on the disk for each event", disk_bytes / filled.count.max(1));
+    let app = AppId::from_bytes([2; 16]);
+    let mut query = LogQuery { limit: 100, ..LogQuery::default() };
+    tell("page of 100 rows of the logs", || {
+        query.cursor = read.logs().page(app, &query).unwrap().next;
+    });
+    let mut query = LogQuery { limit: 100, kind: Some(LogKind::Deferred), ..LogQuery::default() };
+    tell("page of a filter that keeps one row in twenty", || {
+        query.cursor = read.logs().page(app, &query).unwrap().next;
+    });
+    let to = Timestamp::from_millis(START + 100_000_000);
+    let from = Timestamp::from_millis(to.as_millis() - 30 * 24 * 3_600_000);
+    let query =
+        StatsQuery { from, to, interval: Interval::Hour, group_by: GroupBy::RecipientDomain };
+    tell("30 days of statistics by recipient domain", || {
+        let stats = read.stats().query(app, &query).unwrap();
+        assert_eq!(stats.totals.accepted, messages);
+    });
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    for line in status.lines().filter(|line| line.starts_with("VmHWM")) {
+        println!("peak memory, the log in memory included: {line}");
+    }
     drop(read);
     std::fs::remove_dir_all(&dir).unwrap();
+}
+
+/// Prints the median and the slowest but one of 200 answers.
+fn tell(what: &str, mut ask: impl FnMut()) {
+    let mut times: Vec<_> = (0..200)
+        .map(|_| {
+            let begun = Instant::now();
+            ask();
+            begun.elapsed()
+        })
+        .collect();
+    times.sort();
+    println!("{what}: p50 {:.1?}, p99 {:.1?}", times[100], times[198]);
 }
