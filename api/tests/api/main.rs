@@ -15,6 +15,7 @@ mod batch;
 mod described;
 mod edges;
 mod faulty;
+mod keys;
 mod objects;
 mod reading;
 mod sending;
