@@ -210,10 +210,38 @@ pub(crate) enum LogCommand {
         #[command(flatten)]
         config: ConfigArguments,
     },
-    /// Check every checksum and the hash chain; exit 1 naming the first position that does not hold.
+    /// Check every checksum, the hash chain and all that was signed of it; exit 1 naming the first
+    /// position that does not hold.
     Verify {
+        /// Trust the newest checkpoint of this file, kept elsewhere, and read only what came after.
+        #[arg(long, value_name = "FILE")]
+        from_checkpoint: Option<PathBuf>,
+        /// The key that signed, as `lumora log key` prints it; this instance's own if not given.
+        #[arg(long, value_name = "KEY")]
+        key: Option<eventlog::VerifierKey>,
         #[command(flatten)]
         output: OutputArguments,
+    },
+    /// Print the public key that checks what this instance signs. Works beside a running server.
+    Key {
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Print the newest signed checkpoint. Works beside a running server.
+    Checkpoint {
+        #[command(flatten)]
+        config: ConfigArguments,
+    },
+    /// Print the proof, as JSON, that the log as it was at one position goes on to another.
+    Consistency {
+        /// The earlier position, which is the size in an earlier checkpoint.
+        #[arg(long)]
+        from: u64,
+        /// The later position.
+        #[arg(long)]
+        to: u64,
+        #[command(flatten)]
+        config: ConfigArguments,
     },
     /// Make sled's files anew from the journal.
     Rebuild {

@@ -42,6 +42,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The key that seals private keys and content; `<data_dir>/master.key` when not set.
     pub master_key_file: Option<PathBuf>,
+    /// `log.*`
+    pub log: Log,
     /// `http.*`
     pub http: Http,
     /// `portal.*`
@@ -54,6 +56,14 @@ pub struct Config {
     pub limits: Limits,
     /// `retention.*`
     pub retention: RetentionSettings,
+}
+
+/// The event log.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// A second file for signed checkpoints, on another disk or machine.
+    pub checkpoint_file: Option<PathBuf>,
 }
 
 /// The API, its document and its pages.
@@ -135,6 +145,7 @@ impl Default for Config {
         Self {
             data_dir: PathBuf::from("./data"),
             master_key_file: None,
+            log: Log::default(),
             http: Http::default(),
             portal: Portal::default(),
             dns: Dns::default(),
@@ -248,6 +259,11 @@ impl Config {
     /// The master key's file.
     pub fn master_key_file(&self) -> PathBuf {
         self.master_key_file.clone().unwrap_or_else(|| self.data_dir.join("master.key"))
+    }
+
+    /// The file of the key that signs checkpoints.
+    pub fn instance_key_file(&self) -> PathBuf {
+        self.data_dir.join("instance.key")
     }
 
     /// How the server is reached from outside, without a slash at the end.

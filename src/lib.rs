@@ -18,6 +18,7 @@ mod commands;
 pub mod config;
 pub mod node;
 mod retention;
+mod signing;
 mod telemetry;
 
 use std::process::ExitCode;

@@ -2,8 +2,8 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use actors::{Platform, PlatformOptions, PlatformParts};
-use eventlog::{EventLog, Log, LogOptions, MasterKey, Vault};
+use actors::{Clock as _, Platform, PlatformOptions, PlatformParts};
+use eventlog::{EventLog, InstanceKey, Log, LogOptions, MasterKey, Notary, Vault};
 use mail::{
     dns::{DnsOptions, Resolver},
     smtp::TlsMode,
@@ -20,7 +20,7 @@ use crate::{
     Failure,
     clock::SystemClock,
     config::{Config, Registration, Retention, TlsSetting},
-    retention, telemetry,
+    retention, signing, telemetry,
 };
 
 /// The record, its keys and what is folded from it: all that the commands on a stopped server need.
@@ -29,6 +29,8 @@ pub struct Core {
     pub log: Arc<dyn EventLog>,
     /// What seals.
     pub vault: Vault,
+    /// What signs.
+    pub notary: Arc<Notary>,
     /// The read models, following the log.
     pub read: ReadModels,
     /// The actors before the log.
@@ -42,7 +44,7 @@ impl Core {
             let config = config.clone();
             tokio::task::spawn_blocking(move || open_stores(&config))
         };
-        let (log, vault, read) = opened.await.map_err(Failure::failed)??;
+        let Stores { log, vault, notary, read } = opened.await.map_err(Failure::failed)??;
         read.start();
         let resolver = Resolver::new(&DnsOptions {
             servers: config.dns.servers.as_ref().map(|servers| servers.0.clone()),
@@ -59,7 +61,7 @@ impl Core {
         })
         .await
         .map_err(Failure::failed)?;
-        Ok(Self { log, vault, read, platform })
+        Ok(Self { log, vault, notary, read, platform })
     }
 
     /// Finishes what is under way, at most until `drain` is over, and closes everything.
@@ -68,19 +70,35 @@ impl Core {
         let read = self.read.clone();
         // It writes to the disk.
         tokio::task::spawn_blocking(move || read.stop()).await.map_err(Failure::failed)?;
-        self.log.close().await.map_err(Failure::failed)
+        self.log.close().await.map_err(Failure::failed)?;
+        // Everything is sealed now: the last checkpoint covers all there is.
+        let (notary, now) = (self.notary, SystemClock.now());
+        let signed = tokio::task::spawn_blocking(move || notary.sign(now));
+        signed.await.map_err(Failure::failed)?.map(drop).map_err(Failure::failed)
     }
 }
 
-fn open_stores(config: &Config) -> Result<(Arc<dyn EventLog>, Vault, ReadModels), Failure> {
+struct Stores {
+    log: Arc<dyn EventLog>,
+    vault: Vault,
+    notary: Arc<Notary>,
+    read: ReadModels,
+}
+
+fn open_stores(config: &Config) -> Result<Stores, Failure> {
     let made = std::fs::create_dir_all(&config.data_dir);
     made.map_err(|error| Failure::usage(format!("{}: {error}", config.data_dir.display())))?;
     let key = MasterKey::load_or_create(&config.master_key_file()).map_err(Failure::usage)?;
     let vault = Vault::new(&key);
     let log = Log::open(&config.log_dir(), LogOptions::default()).map_err(Failure::failed)?;
     let log: Arc<dyn EventLog> = Arc::new(log);
+    let signing =
+        InstanceKey::load_or_create(&config.instance_key_file()).map_err(Failure::usage)?;
+    let anchor = config.log.checkpoint_file.clone();
+    let notary = Notary::open(&config.log_dir(), Arc::clone(&log), signing, anchor);
+    let notary = Arc::new(notary.map_err(Failure::failed)?);
     let read = ReadModels::open(&config.read_dir(), Arc::clone(&log), vault.clone());
-    Ok((log, vault, read.map_err(Failure::failed)?))
+    Ok(Stores { log, vault, notary, read: read.map_err(Failure::failed)? })
 }
 
 fn platform_options(config: &Config, deliver: bool) -> Result<PlatformOptions, Failure> {
@@ -175,6 +193,7 @@ impl Node {
             served
         });
         let mut upkeep = JoinSet::new();
+        upkeep.spawn(signing::run(Arc::clone(&core.notary), Arc::new(SystemClock)));
         upkeep.spawn(telemetry::upkeep(metrics));
         if let Retention::For(keep) = config.retention.content {
             let (log, read) = (Arc::clone(&core.log), core.read.clone());

@@ -9,7 +9,9 @@ use crate::{
     content::{ContentLocation, Hour, Sealed},
     error::{AppendError, CloseError, ContentError, ReadError},
     event::{Append, Appended, BoxFuture, Recorded},
+    merkle::TreeHash,
     position::{Position, Version},
+    signed_checkpoint::TreeHead,
 };
 
 /// Most bytes of events that one read returns, unless a single event is longer.
@@ -62,6 +64,21 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// Deletes all content written before an hour; returns how many segments went.
     fn drop_content_before(&self, hour: Hour) -> Result<u64, ContentError>;
+
+    /// The last position that is in the tree: at most 250 ms behind the head, unless sealing waits
+    /// for space on the disk.
+    fn tree_size(&self) -> Position;
+
+    /// The tree over the events up to a position; `None` when it has not come so far.
+    fn tree_head(&self, at: Position) -> Result<Option<TreeHead>, ReadError>;
+
+    /// The proof that the event at `position` is in the tree over the events up to `size`: at most
+    /// 64 hashes, for [`crate::verify_inclusion`]. Empty when it is not.
+    fn inclusion(&self, position: Position, size: Position) -> Result<Vec<TreeHash>, ReadError>;
+
+    /// The proof that the tree over the events up to `size` goes on from that up to `before`: for
+    /// [`crate::verify_consistency`]. Empty when they are the same, or `before` is the start.
+    fn consistency(&self, before: Position, size: Position) -> Result<Vec<TreeHash>, ReadError>;
 
     /// How the log is doing.
     fn health(&self) -> Health;

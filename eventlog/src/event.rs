@@ -21,6 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use crate::{
     content::{ContentHash, ContentLocation, Hour, Sealed},
     error::{AppendError, Bound, Cause},
+    merkle::TreeHash,
     position::{Position, Version},
 };
 
@@ -117,6 +118,11 @@ impl ChainHash {
     /// Its bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// From the text that it was written as.
+    pub(crate) fn from_hex(text: &str) -> Option<Self> {
+        blake3::Hash::from_hex(text).ok().map(|hash| Self(*hash.as_bytes()))
     }
 
     /// The hash after one more event.
@@ -325,6 +331,18 @@ impl ChainEnd {
 pub(crate) struct Malformed(pub(crate) &'static str);
 
 impl Recorded {
+    /// The bytes that stand for it in the journal, in blocks, in the chain and in the tree.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.encoded_len());
+        self.encode(&mut bytes);
+        bytes
+    }
+
+    /// Its leaf in the tree.
+    pub fn leaf(&self) -> TreeHash {
+        TreeHash::of_leaf(&self.to_bytes())
+    }
+
     /// Bytes that this takes in the journal and in a block before compression.
     pub(crate) fn encoded_len(&self) -> usize {
         FIXED_LEN + self.content.len() * LOCATION_LEN + self.data.len()

@@ -1,8 +1,11 @@
 //! What is sealed: blocks and the stream index, in sled.
 //!
 //! One tree holds it all, so that blocks, index entries and the checkpoint that covers them go in
-//! one batch: `b` + first position → block, `s` + stream + version → position, `c` → the end of
-//! the chain. Numbers in keys are big-endian, to sort as they count.
+//! one batch: `b` + first position → block, `s` + stream + version → position, `t` + level + place →
+//! node of the tree, `c` → the end of the chain. Numbers in keys are big-endian, to sort as they
+//! count.
+
+mod tree;
 
 use std::{
     collections::VecDeque,
@@ -19,8 +22,11 @@ use crate::{
     engine::{self, EngineError},
     error::ReadError,
     event::{ChainEnd, ChainHash, Malformed, Recorded, take, take_u64},
+    merkle::{Frontier, LEAF, TreeHash},
     position::{Position, Version},
 };
+
+pub(crate) use self::tree::STORED_LEVEL;
 
 const BLOCK: u8 = b'b';
 const STREAM: u8 = b's';
@@ -246,6 +252,7 @@ impl Index {
 pub(crate) struct Sealing {
     index: Arc<Index>,
     open: OpenBlock,
+    tree: Frontier,
     batch: sled::Batch,
     entries: usize,
     bytes: usize,
@@ -268,9 +275,12 @@ impl Sealing {
                 OpenBlock::reopen(block.before, &block.events)
             }
         };
+        index.mend_tree(end.position.get())?;
+        let tree = index.tree().frontier(end.position.get())?;
         Ok(Self {
             index,
             open,
+            tree,
             batch: sled::Batch::default(),
             entries: 0,
             bytes: 0,
@@ -287,9 +297,12 @@ impl Sealing {
     /// comes from.
     pub(crate) fn push(&mut self, event: &Recorded) -> Result<(), IndexError> {
         let end = self.open.end();
+        // The bytes that the tree hashes; behind their mark, those that the chain hashes.
         self.encoded.clear();
+        self.encoded.push(LEAF);
         event.encode(&mut self.encoded);
-        if event.position != end.position.next() || event.hash != end.hash.link(&self.encoded) {
+        let linked = end.hash.link(self.encoded.get(1..).unwrap_or_default());
+        if event.position != end.position.next() || event.hash != linked {
             return Err(IndexError::Damaged {
                 position: event.position,
                 what: "the chain does not hold",
@@ -303,6 +316,12 @@ impl Sealing {
         let position = event.position.get().to_be_bytes();
         self.batch.insert(stream_key(event.stream, event.version), position.as_slice());
         self.entries += 1;
+        self.tree.push(TreeHash::of_marked_leaf(&self.encoded), |level, index, hash| {
+            if level >= STORED_LEVEL {
+                self.batch.insert(&tree::node_key(level, index), hash.as_bytes());
+                self.entries += 1;
+            }
+        });
         self.bytes += self.encoded.len();
         if self.entries >= BATCH_ENTRIES || self.bytes >= BATCH_BYTES {
             self.apply()

@@ -60,6 +60,11 @@ impl Layout {
         self.dir.join("checkpoint")
     }
 
+    /// Signed checkpoints, only ever added to.
+    pub(crate) fn checkpoints(&self) -> PathBuf {
+        self.dir.join("checkpoints")
+    }
+
     pub(crate) fn ballast(&self) -> PathBuf {
         self.dir.join("ballast")
     }

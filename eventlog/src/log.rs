@@ -28,7 +28,9 @@ use crate::{
     error::{AppendError, Cause, CloseError, ContentError, OpenError, ReadError},
     event::{Append, Appended, BoxFuture, Recorded, check_all, only},
     layout::Layout,
+    merkle::TreeHash,
     position::{Position, Version},
+    signed_checkpoint::TreeHead,
     verify::{VerifyError, VerifyReport},
 };
 
@@ -236,6 +238,22 @@ impl EventLog for Log {
 
     fn drop_content_before(&self, hour: Hour) -> Result<u64, ContentError> {
         self.shared.content.drop_before(hour)
+    }
+
+    fn tree_size(&self) -> Position {
+        self.shared.sealed()
+    }
+
+    fn tree_head(&self, at: Position) -> Result<Option<TreeHead>, ReadError> {
+        self.shared.tree_head(at)
+    }
+
+    fn inclusion(&self, position: Position, size: Position) -> Result<Vec<TreeHash>, ReadError> {
+        self.shared.inclusion(position, size)
+    }
+
+    fn consistency(&self, before: Position, size: Position) -> Result<Vec<TreeHash>, ReadError> {
+        self.shared.consistency(before, size)
     }
 
     fn health(&self) -> Health {

@@ -1,7 +1,10 @@
 //! The log in memory: the same semantics, nothing durable, faults on demand. For tests of those
 //! who build on the log.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    convert::Infallible,
+};
 
 use model::StreamId;
 use parking_lot::Mutex;
@@ -12,7 +15,9 @@ use crate::{
     contract::{EventLog, Health, MAX_READ_BYTES, MAX_READ_EVENTS},
     error::{AppendError, Cause, CloseError, ContentError, ReadError},
     event::{Append, Appended, BoxFuture, ChainEnd, Recorded, check_all, only},
+    merkle::{self, Frontier, Nodes, TreeHash},
     position::{Position, Version},
+    signed_checkpoint::TreeHead,
 };
 
 /// What happens to an append, instead of its being written and answered.
@@ -256,6 +261,37 @@ impl EventLog for MemoryLog {
         Ok(dropped.len() as u64)
     }
 
+    fn tree_size(&self) -> Position {
+        *self.head.borrow()
+    }
+
+    fn tree_head(&self, at: Position) -> Result<Option<TreeHead>, ReadError> {
+        let state = self.state.lock();
+        let end = match at.get().checked_sub(1) {
+            None => ChainEnd::START,
+            Some(index) => match state.events.get(index_after(index)) {
+                None => return Ok(None),
+                Some(event) => ChainEnd { position: at, hash: event.hash, at: event.at },
+            },
+        };
+        let Ok(root) = merkle::root(&mut Leaves(&state.events), at.get());
+        Ok(Some(TreeHead { position: at, root, chain: end.hash }))
+    }
+
+    fn inclusion(&self, position: Position, size: Position) -> Result<Vec<TreeHash>, ReadError> {
+        let Some(leaf) = position.get().checked_sub(1) else { return Ok(Vec::new()) };
+        let size = size.min(self.tree_size()).get();
+        let Ok(proof) = merkle::inclusion(&mut Leaves(&self.state.lock().events), leaf, size);
+        Ok(proof)
+    }
+
+    fn consistency(&self, before: Position, size: Position) -> Result<Vec<TreeHash>, ReadError> {
+        let size = size.min(self.tree_size()).get();
+        let state = self.state.lock();
+        let Ok(proof) = merkle::consistency(&mut Leaves(&state.events), before.get(), size);
+        Ok(proof)
+    }
+
     fn health(&self) -> Health {
         let state = self.state.lock();
         let head = state.end().position;
@@ -273,6 +309,22 @@ impl EventLog for MemoryLog {
             self.state.lock().unwritable = Some(Cause::Closed);
             Ok(())
         })
+    }
+}
+
+/// The tree over events in memory: every node is made from its leaves.
+struct Leaves<'a>(&'a [Recorded]);
+
+impl Nodes for Leaves<'_> {
+    type Error = Infallible;
+
+    fn node(&mut self, level: u8, index: u64) -> Result<TreeHash, Infallible> {
+        let from = index_after(index << level);
+        let mut part = Frontier::default();
+        for event in self.0.iter().skip(from).take(index_after(1 << level)) {
+            part.push(event.leaf(), |_, _, _| {});
+        }
+        Ok(part.root())
     }
 }
 

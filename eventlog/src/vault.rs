@@ -6,6 +6,8 @@
 //! the format and the flags are associated data, so a record that is moved to another place does
 //! not open.
 
+mod instance_key;
+mod key_file;
 mod master_key;
 
 use std::{fmt, sync::Arc};
@@ -16,7 +18,11 @@ use aws_lc_rs::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-pub use self::master_key::{MasterKey, MasterKeyError};
+pub use self::{
+    instance_key::{InstanceKey, InvalidVerifierKey, VerifierKey},
+    key_file::KeyFileError,
+    master_key::MasterKey,
+};
 use crate::content::{MAX_SEALED_BYTES, Sealed};
 
 const FORMAT: u8 = 1;

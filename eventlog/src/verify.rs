@@ -1,5 +1,7 @@
-//! Checking everything: every checksum, the chain from its first event, the stream index and the
-//! content that events name.
+//! Checking everything: every checksum, the chain from its first event, the tree, what was signed of
+//! them, the stream index and the content that events name.
+
+mod walk;
 
 use std::{path::Path, sync::Arc};
 
@@ -15,6 +17,9 @@ use crate::{
     position::Position,
 };
 
+pub use self::walk::Signed;
+use self::walk::Walk;
+
 /// Events read at once.
 const PAGE: usize = 1024;
 
@@ -25,6 +30,8 @@ pub struct VerifyReport {
     pub head: Position,
     /// The last position that is sealed in sled.
     pub sealed: Position,
+    /// Up to where a signed checkpoint vouches for the events; 0 when none was held against them.
+    pub signed: Position,
     /// The first position that the journal still holds; 0 when it was not read.
     pub journal_from: Position,
     /// Content records that are there.
@@ -65,6 +72,16 @@ fn index_error(error: IndexError) -> VerifyError {
 /// Checks a log that is not in use. Changes nothing but what sled does when it opens. `progress`
 /// is told the positions checked and their number.
 pub fn verify(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, VerifyError> {
+    verify_signed(dir, &Signed::default(), progress)
+}
+
+/// Like [`verify`], and holds the log against what was signed of it: finds also what was rewritten
+/// with all its hashes, and what was cut off at the end.
+pub fn verify_signed(
+    dir: &Path,
+    signed: &Signed,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<VerifyReport, VerifyError> {
     let layout = Layout::new(dir);
     if !layout.journal().is_dir() {
         let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
@@ -87,8 +104,9 @@ pub fn verify(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyRe
     }
     let content = ContentSegments::open(&layout.content(), Hour::default())
         .map_err(|error| OpenError::io(layout.content(), error))?;
-    let mut report = verify_open(&index, &content, progress)?;
-    verify_journal(&layout, &index, &content, &mut report)?;
+    let mut walk = Walk::against(signed, &layout, &index)?;
+    let mut report = verify_sealed(&index, &content, &mut walk, progress)?;
+    verify_journal(&layout, &index, &content, &mut walk, &mut report)?;
     let promised = known.map_or(Position::START, |known| known.position).max(report.sealed);
     if report.head < promised {
         return Err(bad(
@@ -96,42 +114,44 @@ pub fn verify(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyRe
             format!("the journal ends here, and once held events up to {promised}"),
         ));
     }
+    walk.finish()?;
+    report.signed = walk.signed;
     Ok(report)
 }
 
-/// Checks what is sealed.
+/// Checks what is sealed in a log that may be in use.
 pub(crate) fn verify_open(
     index: &Index,
     content: &ContentSegments,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<VerifyReport, VerifyError> {
+    verify_sealed(index, content, &mut Walk::new(), progress)
+}
+
+fn verify_sealed(
+    index: &Index,
+    content: &ContentSegments,
+    walk: &mut Walk,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<VerifyReport, VerifyError> {
     let sealed = index.end().map_err(index_error)?;
+    let tree = index.has_tree(sealed.position).map_err(index_error)?.then_some(index);
     let mut report = VerifyReport::default();
-    let mut end = ChainEnd::START;
-    let mut encoded = Vec::new();
-    while end.position < sealed.position {
-        let events = index.read_all(end.position, PAGE).map_err(index_error)?;
+    while walk.end.position < sealed.position {
+        let events = index.read_all(walk.end.position, PAGE).map_err(index_error)?;
         if events.is_empty() {
-            return Err(bad(end.position.next(), "a sealed event is missing"));
+            return Err(bad(walk.end.position.next(), "a sealed event is missing"));
         }
-        for event in &events {
-            encoded.clear();
-            event.encode(&mut encoded);
-            if event.position != end.position.next() || event.hash != end.hash.link(&encoded) {
-                return Err(bad(event.position, "the chain does not hold"));
-            }
-            end = ChainEnd { position: event.position, hash: event.hash, at: event.at };
-            if event.position > sealed.position {
-                // Sealed while we read: the next check has it.
-                break;
-            }
+        // What was sealed while we read, the next check has.
+        for event in events.iter().filter(|event| event.position <= sealed.position) {
+            walk.step(event, tree)?;
             check_indexed(index, event)?;
             check_content(content, event, &mut report)?;
             if event.position == sealed.position && event.hash != sealed.hash {
                 return Err(bad(event.position, "the chain differs from sled's checkpoint"));
             }
         }
-        progress(end.position.get().min(sealed.position.get()), sealed.position.get());
+        progress(walk.end.position.get(), sealed.position.get());
     }
     report.head = sealed.position;
     report.sealed = sealed.position;
@@ -167,11 +187,12 @@ fn verify_journal(
     layout: &Layout,
     index: &Index,
     content: &ContentSegments,
+    walk: &mut Walk,
     report: &mut VerifyReport,
 ) -> Result<(), VerifyError> {
     let dir = layout.journal();
     let first = journal::segments(&dir)?.first().and_then(|path| journal::first_of(path));
-    let mut reader = JournalReader::open(&dir, Position::START)?;
+    let mut reader = JournalReader::open(&dir, walk.begun)?;
     let Some(before) = reader.start()? else {
         report.head = Position::START;
         return Ok(());
@@ -185,6 +206,7 @@ fn verify_journal(
     while let Some(events) = reader.next_frame()? {
         for event in &events {
             if event.position > report.sealed {
+                walk.step(event, None)?;
                 check_content(content, event, report)?;
             }
             reached = event.position;

@@ -1,6 +1,6 @@
 //! `lumora log …`: the record, read for audit.
 
-use std::path::Path;
+mod signed;
 
 use eventlog::{EventLog as _, Log, LogOptions, Position, Recorded};
 use model::StreamId;
@@ -30,7 +30,12 @@ pub(super) fn run(command: LogCommand) -> Result<(), Failure> {
                 _ => print_line(&line(recorded)?),
             })
         }
-        LogCommand::Verify { output } => verify(&dir(&output.config)?, output.json),
+        LogCommand::Verify { from_checkpoint, key, output } => {
+            signed::verify(from_checkpoint.as_deref(), key, &output)
+        }
+        LogCommand::Key { output } => signed::key(&output),
+        LogCommand::Checkpoint { config } => signed::checkpoint(&config),
+        LogCommand::Consistency { from, to, config } => signed::consistency(from, to, &config),
         LogCommand::Rebuild { config } => {
             let dir = dir(&config)?;
             let rebuilt = eventlog::rebuild(&dir, &LogOptions::default(), &mut |_| {})
@@ -104,26 +109,6 @@ fn words(recorded: &Recorded) -> String {
     let kind = value.get("type").and_then(Value::as_str).unwrap_or("?");
     let (position, at, stream) = (recorded.position, recorded.at, recorded.stream);
     format!("{position:>8}  {at}  {stream}  {:>3}  {kind}", recorded.version)
-}
-
-fn verify(dir: &Path, as_json: bool) -> Result<(), Failure> {
-    let report = eventlog::verify(dir, &mut progress("events"))
-        .map_err(|error| Failure::failed(format!("the log does not hold: {error}")))?;
-    if as_json {
-        return print_json(&json!({
-            "holds": true,
-            "head": report.head.get(),
-            "sealed": report.sealed.get(),
-            "journalFrom": report.journal_from.get(),
-            "content": report.content,
-            "forgotten": report.forgotten,
-        }));
-    }
-    print_line(&format!(
-        "the chain holds: {} events, {} content records, {} forgotten",
-        report.head, report.content, report.forgotten
-    ))
-    .map(|_| ())
 }
 
 fn stats(config: &ConfigArguments, as_json: bool) -> Result<(), Failure> {

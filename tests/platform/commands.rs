@@ -42,6 +42,7 @@ async fn the_record_is_verified_exported_counted_and_replayed() {
     let head = verified["head"].as_u64().unwrap();
     assert_eq!((&verified["holds"], &verified["sealed"]), (&json!(true), &json!(head)));
     assert_eq!(verified["content"], 10, "two records a message");
+    assert_eq!(verified["signed"], head, "signed at the stop: {verified}");
 
     let (status, output, _) = ended(&run(&["log", "export"], &config));
     let events = lines(&output);

@@ -28,6 +28,7 @@ mod read_models_deleted;
 mod refused_recipient;
 mod restart;
 mod servfail;
+mod signed;
 mod support;
 mod thousand_messages;
 mod tls;

@@ -13,7 +13,8 @@ use actors::{NewApiKey, NewApp, Password, Platform, PlatformOptions, PlatformPar
 use api::{ApiOptions, ApiParts};
 use eventlog::{
     Append, AppendError, Appended, BoxFuture, CloseError, ContentError, ContentLocation, EventLog,
-    Health, Hour, MasterKey, MemoryLog, Position, ReadError, Recorded, Sealed, Vault, Version,
+    Health, Hour, MasterKey, MemoryLog, Position, ReadError, Recorded, Sealed, TreeHash, TreeHead,
+    Vault, Version,
 };
 use mail::{
     dns::{DnsOptions, Resolver},
@@ -84,6 +85,22 @@ impl EventLog for CountingLog {
 
     fn drop_content_before(&self, hour: Hour) -> Result<u64, ContentError> {
         self.inner.drop_content_before(hour)
+    }
+
+    fn tree_size(&self) -> Position {
+        self.inner.tree_size()
+    }
+
+    fn tree_head(&self, at: Position) -> Result<Option<TreeHead>, ReadError> {
+        self.inner.tree_head(at)
+    }
+
+    fn inclusion(&self, position: Position, size: Position) -> Result<Vec<TreeHash>, ReadError> {
+        self.inner.inclusion(position, size)
+    }
+
+    fn consistency(&self, before: Position, size: Position) -> Result<Vec<TreeHash>, ReadError> {
+        self.inner.consistency(before, size)
     }
 
     fn health(&self) -> Health {

@@ -23,7 +23,9 @@ use crate::{
     journal::{self, JournalWriter},
     layout::{DirectoryLock, Layout},
     memory::bounded,
+    merkle::{self, TreeHash},
     position::{Position, Version},
+    signed_checkpoint::TreeHead,
     tail::Tail,
 };
 
@@ -260,6 +262,38 @@ impl Shared {
             return Err(ReadError::Damaged { position, what });
         }
         Ok(events)
+    }
+
+    /// The last position that is sealed, and so in the tree.
+    pub(super) fn sealed(&self) -> Position {
+        self.tail.read().before()
+    }
+
+    pub(super) fn tree_head(&self, at: Position) -> Result<Option<TreeHead>, ReadError> {
+        if at > self.sealed() {
+            return Ok(None);
+        }
+        let Some(end) = self.index.chain_at(at)? else { return Ok(None) };
+        let root = merkle::root(&mut self.index.tree(), at.get())?;
+        Ok(Some(TreeHead { position: at, root, chain: end.hash }))
+    }
+
+    pub(super) fn inclusion(
+        &self,
+        position: Position,
+        size: Position,
+    ) -> Result<Vec<TreeHash>, ReadError> {
+        let Some(leaf) = position.get().checked_sub(1) else { return Ok(Vec::new()) };
+        Ok(merkle::inclusion(&mut self.index.tree(), leaf, size.min(self.sealed()).get())?)
+    }
+
+    pub(super) fn consistency(
+        &self,
+        before: Position,
+        size: Position,
+    ) -> Result<Vec<TreeHash>, ReadError> {
+        let size = size.min(self.sealed());
+        Ok(merkle::consistency(&mut self.index.tree(), before.get(), size.get())?)
     }
 
     pub(super) fn health(&self) -> Health {

@@ -4,12 +4,12 @@ use std::{collections::HashSet, sync::Arc};
 
 use eventlog::{
     Append, AppendError, Bound, Cause, ContentError, EventLog, Fault, Hour, MemoryLog, Position,
-    Version,
+    TreeHash, Version, verify_consistency, verify_inclusion,
 };
 use model::Timestamp;
 
 use crate::support::{
-    NOON, append, assert_in_order, block_on, everything, open, runtime, sealed, stream,
+    NOON, append, assert_in_order, block_on, eventually, everything, open, runtime, sealed, stream,
 };
 
 type Shared = Arc<dyn EventLog>;
@@ -43,6 +43,33 @@ fn an_append_is_read_back_and_announced() {
         let health = log.health();
         assert!(health.writable);
         assert_eq!((health.head, health.appends, health.events), (Position::new(2), 1, 2));
+    });
+}
+
+#[test]
+fn every_event_is_proved_to_be_in_the_tree() {
+    on_each(|log| {
+        assert_eq!(log.tree_head(Position::START).unwrap().unwrap().root, TreeHash::of_nothing());
+        for number in 0..70 {
+            block_on(log.append(append(number, 0, 0..2))).unwrap();
+        }
+        eventually("the tree has come to the head", || log.tree_size() == Position::new(140));
+        let events = everything(log.as_ref());
+        let head = |at| log.tree_head(Position::new(at)).unwrap().unwrap();
+        for size in [1, 2, 100, 127, 128, 129, 140] {
+            let (head, position) = (head(size), Position::new(size));
+            let last = events.iter().find(|event| event.position == position).unwrap();
+            assert_eq!((head.position, head.chain), (position, last.hash));
+            for (index, event) in (0..).zip(&events) {
+                let proof = log.inclusion(event.position, position).unwrap();
+                let holds = verify_inclusion(event.leaf(), index, size, &proof, head.root);
+                assert_eq!(holds, index < size, "{index} of {size}");
+            }
+            let proof = log.consistency(Position::new(1), position).unwrap();
+            let first = events[0].leaf();
+            assert!(verify_consistency(1, first, size, head.root, &proof), "{size}");
+        }
+        assert_eq!(log.tree_head(Position::new(141)).unwrap(), None);
     });
 }
 

@@ -59,6 +59,9 @@ fn check(dir: &Path) {
         events.last().unwrap().hash.to_string(),
         "ff72cf138a56fbfe292e1cd434329fd519c97a30378797442fa64aba44149bd7"
     );
+    // Made when it was opened: the log was written before there was a tree.
+    let head = log.tree_head(log.tree_size()).unwrap().unwrap();
+    assert_eq!(head.root.to_string(), "TTWIVLeWVnKlHLJ81g0J4XA8wltNJ0yWD9uBsWBCKmY=");
     let locations: Vec<_> = events.iter().flat_map(|event| event.content.iter()).collect();
     assert_eq!(locations.len(), 3);
     assert!(matches!(log.read_content(locations[0]), Err(ContentError::Forgotten)));

@@ -23,4 +23,5 @@ mod reading;
 mod recovery;
 mod store;
 mod support;
+mod tamper;
 mod writer;
