@@ -1,7 +1,6 @@
 //! The clients.
 
 use std::{
-    collections::BTreeMap,
     ops::Range,
     sync::{
         Arc,
@@ -13,46 +12,69 @@ use std::{
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::{Arguments, Outcome, receiver::domain, server::SENDING_DOMAIN};
+use crate::{Outcome, receiver::domain, server::Sender, times::Times};
 
 /// How the requests fared.
 #[derive(Debug)]
 pub(crate) struct Accepting {
     /// From the first request to the last answer.
     pub elapsed: Duration,
-    /// How long each answer took, in order of length.
-    pub answers: Vec<Duration>,
+    /// How long each answer took.
+    pub answers: Times,
     /// Requests that were told to come back later, and did.
     pub put_off: usize,
 }
 
 /// Sends messages.
+#[derive(Clone)]
 pub(crate) struct Load {
     client: reqwest::Client,
     url: String,
-    secret: String,
+    senders: Arc<[Sender]>,
     clients: usize,
     domains: usize,
     text: Arc<str>,
+    scheduled_at: Option<Arc<str>>,
+    batch: usize,
 }
 
 impl Load {
-    /// Clients of the server at `url`.
-    pub(crate) fn new(arguments: &Arguments, url: &str, secret: &str) -> Outcome<Self> {
-        let text = text(arguments.text_octets);
+    /// So many clients of the server at `url`, each over one kept connection.
+    pub(crate) fn new(
+        url: &str,
+        senders: Arc<[Sender]>,
+        clients: usize,
+        domains: usize,
+        text_octets: usize,
+    ) -> Outcome<Self> {
+        let text = text(text_octets);
         let client = reqwest::Client::builder()
             .no_proxy()
             .tcp_nodelay(true)
-            .pool_max_idle_per_host(arguments.clients)
+            .pool_max_idle_per_host(clients)
             .build()?;
         Ok(Self {
             client,
             url: url.to_owned(),
-            secret: secret.to_owned(),
-            clients: arguments.clients.max(1),
-            domains: arguments.domains.max(1),
+            senders,
+            clients: clients.max(1),
+            domains: domains.max(1),
             text: text.into(),
+            scheduled_at: None,
+            batch: 1,
         })
+    }
+
+    /// Messages that wait until then (RFC 3339).
+    pub(crate) fn scheduled_at(mut self, at: &str) -> Self {
+        self.scheduled_at = Some(at.into());
+        self
+    }
+
+    /// So many messages in each request.
+    pub(crate) const fn in_batches(mut self, messages: usize) -> Self {
+        self.batch = messages;
+        self
     }
 
     /// Sends the messages of these numbers and waits until each is accepted.
@@ -61,9 +83,9 @@ impl Load {
         let next = Arc::new(AtomicUsize::new(numbers.start));
         let mut clients = JoinSet::new();
         for _ in 0..self.clients {
-            let (client, next) = (self.one(), Arc::clone(&next));
+            let (load, next) = (self.clone(), Arc::clone(&next));
             let end = numbers.end;
-            clients.spawn(async move { client.work(&next, end).await });
+            clients.spawn(async move { load.work(&next, end).await });
         }
         let mut answers = Vec::with_capacity(numbers.len());
         let mut put_off = 0;
@@ -72,58 +94,24 @@ impl Load {
             answers.extend(times);
             put_off += again;
         }
-        let elapsed = started.elapsed();
-        answers.sort_unstable();
-        Ok(Accepting { elapsed, answers, put_off })
+        Ok(Accepting { elapsed: started.elapsed(), answers: Times::new(answers), put_off })
     }
 
-    fn one(&self) -> One {
-        One {
-            client: self.client.clone(),
-            url: format!("{}/v1/email/send", self.url),
-            secret: self.secret.clone(),
-            domains: self.domains,
-            text: Arc::clone(&self.text),
-        }
-    }
-
-    /// What the server measured itself, by name; values of several labels are added up.
-    pub(crate) async fn metrics(&self) -> Outcome<BTreeMap<String, f64>> {
-        let text = self.client.get(format!("{}/metrics", self.url)).send().await?.text().await?;
-        let mut metrics = BTreeMap::new();
-        for line in text.lines().filter(|line| !line.starts_with('#')) {
-            let Some((name, value)) = line.rsplit_once(' ') else { continue };
-            let name = name.split_once('{').map_or(name, |(name, _)| name);
-            *metrics.entry(name.to_owned()).or_default() += value.parse::<f64>().unwrap_or(0.0);
-        }
-        Ok(metrics)
-    }
-}
-
-/// One client, with its turn of the messages.
-struct One {
-    client: reqwest::Client,
-    url: String,
-    secret: String,
-    domains: usize,
-    text: Arc<str>,
-}
-
-impl One {
+    /// One client's turn of the messages.
     async fn work(self, next: &AtomicUsize, end: usize) -> Outcome<(Vec<Duration>, usize)> {
         let (mut times, mut put_off) = (Vec::new(), 0);
         loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
+            let number = next.fetch_add(self.batch, Ordering::Relaxed);
             if number >= end {
                 return Ok((times, put_off));
             }
-            let body = self.body(number);
+            let (path, body) = self.request(number..end.min(number + self.batch));
             loop {
                 let started = Instant::now();
                 let answer = self
                     .client
-                    .post(&self.url)
-                    .header("x-api-key", &self.secret)
+                    .post(format!("{}{path}", self.url))
+                    .header("x-api-key", self.sender(number).map_or("", |from| &from.secret))
                     .header("content-type", "application/json")
                     .body(body.clone())
                     .send()
@@ -145,15 +133,32 @@ impl One {
         }
     }
 
-    fn body(&self, number: usize) -> String {
-        let domain = domain(number % self.domains);
-        json!({
-            "from": { "email": format!("bench@{SENDING_DOMAIN}") },
-            "to": [format!("reader{number}@{domain}")],
+    /// Turn by turn.
+    fn sender(&self, number: usize) -> Option<&Sender> {
+        self.senders.get(number / self.batch % self.senders.len().max(1))
+    }
+
+    fn request(&self, numbers: Range<usize>) -> (&'static str, String) {
+        if self.batch == 1 {
+            return ("/v1/email/send", self.email(numbers.start, numbers.start).to_string());
+        }
+        let first = numbers.start;
+        let emails: Vec<_> = numbers.map(|number| self.email(number, first)).collect();
+        ("/v1/email/batch", serde_json::Value::from(emails).to_string())
+    }
+
+    fn email(&self, number: usize, sender: usize) -> serde_json::Value {
+        let from = self.sender(sender).map_or("", |sender| &sender.domain);
+        let mut email = json!({
+            "from": { "email": format!("bench@{from}") },
+            "to": [format!("reader{number}@{}", domain(number % self.domains))],
             "subject": format!("Message {number}"),
             "text": &*self.text,
-        })
-        .to_string()
+        });
+        if let (Some(at), Some(email)) = (&self.scheduled_at, email.as_object_mut()) {
+            email.insert("scheduledAt".to_owned(), json!(&**at));
+        }
+        email
     }
 }
 
@@ -164,7 +169,7 @@ fn retry_after(answer: &reqwest::Response) -> Option<Duration> {
 
 /// Lines of words that nobody has written before: a text that is one line again and again would be
 /// compressed to nothing, and the disk would have nothing to do. The same at each run.
-fn text(octets: usize) -> String {
+pub(crate) fn text(octets: usize) -> String {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut draw = || {
         // xorshift64 (Marsaglia, 2003).

@@ -1,30 +1,33 @@
-//! Measures the real server: accepted and delivered messages per second, how long accepting takes,
-//! and what a message costs in CPU time, memory, disk and syncs.
+//! Measures the real server: how fast it accepts and delivers, how long each takes, and what a
+//! message costs in CPU time, memory, disk and syncs; beside it, the same of other mail servers
+//! and of the machine itself.
 //!
 //! The server is the release binary in a process of its own, with its defaults for durability. The
 //! name server, the mail server and the clients are in this process, so what they cost is not in
 //! the server's figures, though they share its cores.
 //!
 //! # Why
-//! Two numbers that are often mixed up are kept apart: *accepted/s* is how fast clients get their
-//! durable 202, *delivered/s* how fast mail servers get the messages, measured from the first
-//! request to the last delivery. On a machine with few cores the one is paid for by the other.
+//! - **Accepted/s and delivered/s are kept apart**: the one is how fast clients get their durable
+//!   answer, the other how fast mail servers get the messages, from the first request to the last
+//!   delivery. On a machine with few cores the one is paid for by the other.
+//! - **Ratios, not times.** A figure of one machine says little about another. What stands in one
+//!   table was measured in one run, servers by turns, so that a busy neighbour disturbs all alike.
 
+mod cost;
+mod figures;
+mod fill;
+mod limits;
 mod load;
+mod peers;
 mod receiver;
-mod report;
+mod scenario;
 mod server;
+mod times;
+mod world;
 
-use std::{error::Error, path::PathBuf, process::ExitCode, time::Instant};
+use std::{error::Error, path::PathBuf, process::ExitCode};
 
-use clap::Parser;
-
-use crate::{
-    load::Load,
-    receiver::Receiver,
-    report::Report,
-    server::{Server, Site},
-};
+use clap::{Parser, Subcommand};
 
 /// What can go wrong ends the measurement; its words are enough.
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -33,28 +36,86 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "bench", max_term_width = 100)]
 struct Arguments {
-    /// Messages to send.
-    #[arg(long, default_value_t = 3_000)]
-    messages: usize,
-    /// Clients that send at once, each over one kept connection.
-    #[arg(long, default_value_t = 50)]
-    clients: usize,
-    /// Domains that the recipients are spread over, each with a mail host of its own.
-    #[arg(long, default_value_t = 1)]
-    domains: usize,
-    /// Size of a message's text, in octets.
-    #[arg(long, default_value_t = 5_000)]
-    text_octets: usize,
-    /// Messages sent before the measurement, so that connections, caches and keys are there.
-    #[arg(long, default_value_t = 200)]
-    warm_up: usize,
-    /// Where the figures are written as JSON; named after the time when not given.
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Where the server keeps its data: the disk that is measured. The system's directory for
+    #[command(subcommand)]
+    scenario: Scenario,
+    #[command(flatten)]
+    setting: Setting,
+}
+
+/// What holds for every scenario.
+#[derive(Debug, Clone, clap::Args)]
+struct Setting {
+    /// A twentieth of everything: shows that it works, and whether a rate has collapsed.
+    #[arg(long, global = true)]
+    quick: bool,
+    /// Where tables and plots are written; `bench/results` of this tree when not given.
+    #[arg(long, global = true, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Where servers keep their data: the disk that is measured. The system's directory for
     /// temporary files when not given.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     data_parent: Option<PathBuf>,
+    /// Size of a message's text, in octets.
+    #[arg(long, global = true, default_value_t = 5_000)]
+    text_octets: usize,
+}
+
+impl Setting {
+    /// How many of something, in this run.
+    fn count(&self, whole: usize) -> usize {
+        if self.quick { (whole / 20).max(1) } else { whole }
+    }
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum Scenario {
+    /// Durable answers per second at 1, 16, 64 and 256 clients; nothing is delivered meanwhile.
+    Accept,
+    /// From request to receiver, signed: one recipients' domain, 50, 5 000.
+    Deliver,
+    /// Accepting while delivering: how long an answer takes then.
+    Mixed,
+    /// Messages that wait: what each costs, how soon a killed server is back, how fast they go.
+    Backlog {
+        /// How many wait.
+        #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000])]
+        waiting: Vec<usize>,
+    },
+    /// Events per second of `log verify` and `replay`.
+    Replay {
+        /// Events in the log.
+        #[arg(long, default_value_t = 1_000_000)]
+        events: usize,
+    },
+    /// A page of the logs and 30 days of statistics over long logs.
+    Query {
+        /// Events in the log.
+        #[arg(long, value_delimiter = ',', default_values_t = [100_000, 1_000_000, 10_000_000])]
+        events: Vec<usize>,
+    },
+    /// Delivering for 1, 100 and 10 000 tenants.
+    Tenants {
+        /// How many tenants.
+        #[arg(long, value_delimiter = ',', default_values_t = [1, 100, 10_000])]
+        tenants: Vec<usize>,
+    },
+    /// Messages of 1 KB, 100 KB and 10 MB.
+    Size,
+    /// One message at a time on an idle server, from the request to the receiver's 250.
+    Latency,
+    /// What the machine can do: signatures, syncs, and the receiver alone.
+    Limits,
+    /// Other mail servers by turns with this one: Postfix with `OpenDKIM`, and Haraka.
+    Peers {
+        /// Turns of each.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Messages in a turn.
+        #[arg(long, default_value_t = 2_000)]
+        messages: usize,
+    },
+    /// A minute's worth: fails where a ratio has collapsed.
+    Guard,
 }
 
 fn main() -> ExitCode {
@@ -72,30 +133,22 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(arguments: &Arguments) -> Outcome<()> {
-    let directory = match &arguments.data_parent {
-        Some(parent) => tempfile::tempdir_in(parent)?,
-        None => tempfile::tempdir()?,
-    };
-    let receiver = Receiver::start(arguments.domains).await?;
-    let site = Site::new(directory.path(), &receiver)?;
-    let secret = site.sign_up(&receiver)?;
-    let server = Server::start(&site).await?;
-    let load = Load::new(arguments, server.url(), &secret)?;
-
-    load.send(0..arguments.warm_up).await?;
-    receiver.has(arguments.warm_up).await?;
-    let before = (server.usage()?, load.metrics().await?);
-
-    let started = Instant::now();
-    let all = arguments.warm_up + arguments.messages;
-    let accepting = load.send(arguments.warm_up..all).await?;
-    let delivered_at = receiver.has(all).await?;
-    let delivering = delivered_at.saturating_duration_since(started);
-    let after = (server.usage()?, load.metrics().await?);
-
-    server.stop().await?;
-    let log = site.log_stats()?;
-    let twice = receiver.received() - all;
-    let report = Report { arguments, accepting, delivering, before, after, log, twice };
-    report.print_and_write()
+    let setting = &arguments.setting;
+    if cfg!(debug_assertions) {
+        figures::print_line("a debug build: what works is seen, not how fast; use --release");
+    }
+    match &arguments.scenario {
+        Scenario::Accept => scenario::accept::run(setting).await,
+        Scenario::Deliver => scenario::deliver::run(setting).await,
+        Scenario::Mixed => scenario::mixed::run(setting).await,
+        Scenario::Backlog { waiting } => scenario::backlog::run(setting, waiting).await,
+        Scenario::Replay { events } => scenario::replay::run(setting, *events).await,
+        Scenario::Query { events } => scenario::query::run(setting, events).await,
+        Scenario::Tenants { tenants } => scenario::tenants::run(setting, tenants).await,
+        Scenario::Size => scenario::size::run(setting).await,
+        Scenario::Latency => scenario::latency::run(setting).await,
+        Scenario::Limits => limits::run(setting).await,
+        Scenario::Peers { rounds, messages } => peers::run(setting, *rounds, *messages).await,
+        Scenario::Guard => scenario::guard::run(setting).await,
+    }
 }

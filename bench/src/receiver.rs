@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::Outcome;
 
 /// Without a new message for this long, the measurement has failed.
-const SILENCE: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// Counts what arrives.
 struct Count {
