@@ -45,6 +45,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("argon2", "actors"),
     ("zxcvbn", "actors"),
     ("html2text", "templates"),
+    ("html5ever", "templates"),
 ];
 
 /// What may never be anywhere in the tree of dependencies.

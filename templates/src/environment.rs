@@ -7,6 +7,8 @@ use minijinja::{
 
 use crate::{FUEL, Field};
 
+mod lists;
+
 /// Calls within calls, of macros and of loops.
 const MAX_RECURSION: usize = 50;
 
@@ -25,6 +27,11 @@ pub(crate) fn new() -> Environment<'static> {
     // It would print everything there is.
     environment.remove_global("debug");
     environment.remove_filter("pprint");
+    // What has a name must not hold what the template made: see `check`.
+    for maker in ["namespace", "dict"] {
+        environment.remove_global(maker);
+    }
+    lists::put_into(&mut environment);
     environment.add_filter("times", times);
     environment
 }

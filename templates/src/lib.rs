@@ -10,21 +10,28 @@
 //! - A rendered subject is one line without control characters.
 //! - Whatever a template says and whatever it is given, rendering ends within [`FUEL`] and
 //!   [`MAX_OUTPUT_OCTETS`] for each field: a hostile template costs a refusal, not a server.
+//! - What a template makes of lists and objects has no name: it is used where it is made.
 //! - There is nothing to include, import or extend, and nothing to reach outside the variables.
 //!
 //! # Why
 //! - **minijinja**: the language that people know, with fuel that counts octets produced as well as
-//!   instructions, checked before large allocations are made.
+//!   instructions, checked before large allocations are made. What fuel does not count is bounded
+//!   here: how deep lists lie in lists (`check::names`), how much of what was given is looked at
+//!   (`given`), how large a tree HTML becomes (`text::shape`).
 //! - **`*` is refused, `times` multiplies numbers.** `[1] * 100000000` is made in no time and
 //!   compared, searched or printed in seven seconds, outside the count of fuel. It is the one
 //!   operator of which that is true.
-//! - **An expression has at most 400 words.** minijinja bounds how deep brackets go, not how long a
-//!   chain of filters is, and compiles it recursively: 20 000 of them overflowed the stack.
+//! - **An expression has at most 400 words, and 100 branches are within each other.** minijinja
+//!   bounds how deep brackets go, not how long a chain of filters or of `elif` is, and compiles
+//!   both recursively: 20 000 of them overflowed the stack.
+//! - **There is no `namespace`, `dict`, `zip` or `chain`**: they hold other lists, and the first can
+//!   hold itself.
 //! - **Lists and maps cannot be printed**: what a receiver would see is a program's notation.
 //! - **Text from HTML is made at rendering**, from what was rendered, so that both say the same.
 
 mod check;
 mod environment;
+mod given;
 mod render;
 mod text;
 
@@ -42,9 +49,11 @@ pub const MAX_SOURCE_OCTETS: usize = 256 * 1024;
 pub const MAX_OUTPUT_OCTETS: usize = 1024 * 1024;
 /// Longest subject once it is rendered, in octets: one line (RFC 5322, section 2.1.1).
 pub const MAX_SUBJECT_OCTETS: usize = 998;
-/// What rendering a field may cost: one for an instruction and for each 64 octets. A field of the
-/// greatest length takes a quarter of it, and using it up takes some tens of milliseconds.
-pub const FUEL: u64 = 500_000;
+/// Longest text in all variables together, names included, in octets.
+pub const MAX_VARIABLES_OCTETS: usize = 256 * 1024;
+/// What rendering a field may cost: one for an instruction and for each 64 octets. A table of a
+/// thousand rows of ten columns takes a half of it.
+pub const FUEL: u64 = 100_000;
 
 /// What a template says.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -2,14 +2,12 @@
 
 use std::{fmt, io, sync::Arc};
 
-use minijinja::{
-    Environment, Error, ErrorKind,
-    value::{Serde, Value},
-};
+use minijinja::{Environment, Error, ErrorKind};
 use serde_json::{Map, Value as Json};
 
 use crate::{
-    Fault, Field, MAX_OUTPUT_OCTETS, MAX_SUBJECT_OCTETS, Source, check, environment, text_of_html,
+    Fault, Field, MAX_OUTPUT_OCTETS, MAX_SUBJECT_OCTETS, MAX_VARIABLES_OCTETS, Source, check,
+    environment, given, text_of_html,
 };
 
 /// A template that compiles. Cheap to clone.
@@ -72,8 +70,12 @@ impl Compiled {
 
     /// Renders every field.
     pub fn render(&self, variables: &Map<String, Json>) -> Result<Rendered, RenderFailure> {
-        let context = Value::from(Serde(variables));
-        let field = |field| self.field(field, &context, variables);
+        if given::octets(variables) > MAX_VARIABLES_OCTETS {
+            let field = if self.source.html.is_some() { Field::Html } else { Field::Text };
+            let message = "the variables hold more than 256 KiB of text".to_owned();
+            return Err(RenderFailure { field, line: None, variable: None, message });
+        }
+        let field = |field| self.field(field, variables);
         let subject = field(Field::Subject)?.as_deref().map(one_line).transpose()?;
         let (html, text) = (field(Field::Html)?, field(Field::Text)?);
         let text = match (text, &html) {
@@ -81,7 +83,7 @@ impl Compiled {
                 field: Field::Html,
                 line: None,
                 variable: None,
-                message: "the elements are nested too deeply to make a text from".to_owned(),
+                message: "the elements are nested too deeply to make a text of".to_owned(),
             })?),
             (text, _) => text,
         };
@@ -91,15 +93,20 @@ impl Compiled {
     fn field(
         &self,
         field: Field,
-        context: &Value,
         variables: &Map<String, Json>,
     ) -> Result<Option<String>, RenderFailure> {
         let Some(source) = self.source.field(field) else { return Ok(None) };
+        let (context, looks) = given::given(variables);
         let mut output = Bounded { bytes: Vec::with_capacity(source.len()), overflown: false };
         let rendered = self
             .environment
             .get_template(field.as_str())
-            .and_then(|template| template.render_captured_to(context.clone(), &mut output));
+            .and_then(|template| template.render_captured_to(context, &mut output));
+        if looks.are_over() {
+            // What came after saw nothing of what was given.
+            let message = check::TOO_MUCH_WORK.to_owned();
+            return Err(RenderFailure { field, line: None, variable: None, message });
+        }
         if let Err(error) = rendered {
             return Err(if output.overflown {
                 let message = "the rendered field is longer than 1 MiB".to_owned();

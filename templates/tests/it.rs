@@ -71,13 +71,6 @@ fn text_of_strange_html_is_some_text_and_never_a_panic() {
     assert_eq!(text("<style>p{}</style><script>x()</script><p>a</p>"), "a");
     assert_eq!(text("<p>Grüße aus 東京</p>"), "Grüße aus 東京");
     assert_eq!(text(&"<br><img src=x>".repeat(3_000)), "");
-    // The time that it takes grows with the square of the depth.
-    let deep = "<div>".repeat(2_001);
-    assert_eq!(text_of_html(&deep), None);
-    let failure = rendered(html(&deep), json!({})).unwrap_err();
-    assert_eq!(failure.field, Field::Html);
-    let with_text = Source { html: Some(deep), ..text_source("own") };
-    assert_eq!(rendered(with_text, json!({})).unwrap().text.unwrap(), "own");
 }
 
 #[test]
@@ -159,8 +152,13 @@ fn nothing_outside_the_variables_can_be_reached() {
     }
     // A star that is not the operator stays.
     assert_eq!(text_of("* {{ 2 ** 3 }} {# a * b #}*", json!({})).unwrap(), "* 8 *");
-    for source in ["{{ debug() }}", "{{ x|pprint }}", "{{ x|nosuch }}", "{{ nosuch() }}"] {
+    for source in ["{{ debug() }}", "{{ namespace() }}", "{{ dict() }}", "{{ nosuch() }}"] {
         assert!(text_of(source, json!({ "x": 1 })).is_err(), "{source}");
+    }
+    for source in ["{{ x|pprint }}", "\n{{ x|nosuch }}", "{% if x|upper|zip(x) %}{% endif %}"] {
+        let faults = faults(text_source(source));
+        assert!(faults[0].message.starts_with("there is no filter"), "{source}: {faults:?}");
+        assert_eq!(faults[0].line, Some(1 + source.matches('\n').count()));
     }
 }
 
@@ -181,41 +179,6 @@ fn lists_and_objects_are_not_printed() {
         assert!(failure.message.contains("cannot be printed"), "{failure:?}");
     }
     assert_eq!(text_of("{{ l|join(', ') }}", json!({ "l": [1, 2] })).unwrap(), "1, 2");
-}
-
-/// Each would take a server's memory or minutes of its time if it were let.
-#[test]
-fn a_hostile_template_is_a_refusal() {
-    let nested = format!("{{{{ {}1{} }}}}", "(".repeat(20_000), ")".repeat(20_000));
-    let lists = format!("{{{{ {}", "[".repeat(20_000));
-    let blocks = "{% if 1 %}".repeat(10_000);
-    let calls = format!("{{{{ x{} }}}}", "|upper".repeat(20_000));
-    for source in [
-        "{% for i in range(1000000000) %}a{% endfor %}",
-        "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
-        "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
-        "{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}",
-        "{{ '%1000000000s'|format('a') }}",
-        "{{ '%.1000000000f'|format(1.5) }}",
-        "{{ 'a'|indent(1000000000) }}",
-        "{% set n = namespace(s='aaaaaaaa') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}\
-         {% endfor %}{{ n.s|length }}",
-        "{{ 'aaaaaaaa'|replace('', 'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb')|replace(\
-         '', 'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb')|replace('', 'bbbbbbbbbbbbbbbbbbbbbbb\
-         bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb')|replace('', 'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbb')|length }}",
-        "{{ 9 ** 9999999 }}",
-        "{{ range(100000)|list|map('upper')|map('upper')|map('upper')|map('upper')|join }}\
-         {% for i in range(100000) %}{{ range(100000)|list|length }}{% endfor %}",
-        &nested,
-        &lists,
-        &blocks,
-        &calls,
-    ] {
-        let shown: String = source.chars().take(60).collect();
-        let Ok(compiled) = Compiled::new(text_source(source)) else { continue };
-        let made = compiled.render(&variables(json!({ "x": "a" })));
-        assert!(made.is_err(), "{shown}: {:?}", made.map(|made| made.text.map(|text| text.len())));
-    }
 }
 
 #[test]

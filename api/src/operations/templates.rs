@@ -43,8 +43,10 @@ impl TemplateOperations {
     ///
     /// In the language of Jinja: `{{ user.name }}` puts a variable in, `{% if %}` and `{% for %}`
     /// choose and repeat. A variable that a send does not bring is an error that names it, not an
-    /// empty space; `{{ name|default("friend") }}` makes it optional. Everything that is wrong
-    /// with a template is told at once, by field and line.
+    /// empty space; `{{ name|default("friend") }}` makes it optional. A list that the template
+    /// itself makes of variables is used where it is made and cannot be given a name, and `*` is
+    /// written `a|times(b)`. Everything that is wrong with a template is told at once, by field and
+    /// line.
     #[oai(
         path = "/v1/templates",
         method = "post",

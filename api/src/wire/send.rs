@@ -75,7 +75,8 @@ pub(crate) struct TemplateUseBody {
     /// Which version; the newest if absent. The one that was used is noted in the message.
     #[oai(validator(minimum(value = "1"), maximum(value = "10000")))]
     pub version: Option<u32>,
-    /// What is put into it, by name: strings, numbers, booleans, lists and objects.
+    /// What is put into it, by name: strings, numbers, booleans, lists and objects, with at most
+    /// 256 KiB of text.
     pub variables: Option<BTreeMap<String, Any<Value>>>,
 }
 

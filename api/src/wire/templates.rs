@@ -59,7 +59,8 @@ pub(crate) struct TemplateChangeBody {
 #[derive(Object)]
 #[oai(rename = "TemplatePreviewRequest", skip_serializing_if_is_none, example)]
 pub(crate) struct PreviewBody {
-    /// What is put into it, by name: strings, numbers, booleans, lists and objects.
+    /// What is put into it, by name: strings, numbers, booleans, lists and objects, with at most
+    /// 256 KiB of text.
     pub variables: Option<BTreeMap<String, Any<Value>>>,
     /// Which version; the newest if absent.
     #[oai(validator(minimum(value = "1"), maximum(value = "10000")))]
