@@ -3,6 +3,7 @@
 //! An unknown key is an error that names it: a setting that is silently ignored is worse than one
 //! that is missing.
 
+mod shaping;
 mod values;
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
 
 use serde::Deserialize;
 
+pub use shaping::ShapingRule;
 pub use values::{OneOrMany, Registration, Retention, Span, TlsSetting};
 
 /// The prefix of environment variables: `LUMORA_HTTP__LISTEN` sets `http.listen`.
@@ -112,6 +114,8 @@ pub struct Delivery {
     pub max_in_flight: usize,
     /// Connections at once to one group of MX hosts.
     pub per_destination: usize,
+    /// What some receivers are given instead.
+    pub shaping: Vec<ShapingRule>,
     /// A relay to use instead of the receivers' MX hosts.
     pub smarthost: Option<String>,
     /// Whether TLS may be done without.
@@ -176,6 +180,7 @@ impl Default for Delivery {
             expire_after: Span(Duration::from_hours(48)),
             max_in_flight: 1_000,
             per_destination: 10,
+            shaping: Vec::new(),
             smarthost: None,
             tls: TlsSetting::default(),
             allow_private_networks: false,
@@ -243,6 +248,7 @@ impl Config {
             return Err(ConfigError::Invalid { key: "retention.events", problem });
         }
         self.retry_policy()?;
+        self.shaping_rules()?;
         Ok(())
     }
 
@@ -272,6 +278,16 @@ impl Config {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => format!("http://{}", self.http.listen),
         }
+    }
+
+    /// What some receivers are given.
+    pub fn shaping_rules(&self) -> Result<Vec<model::shaping::Rule>, ConfigError> {
+        let rules = &self.delivery.shaping;
+        if rules.len() > model::shaping::MAX_RULES {
+            let problem = format!("must be at most {} rules", model::shaping::MAX_RULES);
+            return Err(ConfigError::Invalid { key: "delivery.shaping", problem });
+        }
+        rules.iter().map(ShapingRule::rule).collect()
     }
 
     /// The delays between attempts.
@@ -352,6 +368,35 @@ mod tests {
         let config = load("", &variables).unwrap();
         assert_eq!(config.dns.servers.as_ref().unwrap().0.len(), 2);
         assert_eq!(config.delivery.retry_schedule.as_ref().unwrap().0[0].0.as_millis(), 500);
+    }
+
+    #[test]
+    fn receivers_can_be_given_limits_of_their_own() {
+        let toml = r#"
+            [[delivery.shaping]]
+            mx = ["*.google.com", "mx.example.com"]
+            connections = 20
+            [[delivery.shaping]]
+            domain = "example.com"
+            per_minute = 60
+            messages_per_connection = 2
+        "#;
+        let rules = load(toml, &[]).unwrap().shaping_rules().unwrap();
+        assert_eq!((rules.len(), rules[0].patterns.len()), (2, 2));
+        assert_eq!(rules[0].setting.connections.unwrap().get(), 20);
+        assert_eq!(rules[1].setting.per_minute.unwrap().get(), 60);
+        for (line, named) in [
+            ("connections = 1", "domain"),
+            ("mx = \"*.com*\"\nconnections = 1", "mx"),
+            ("domain = \"*.example.com\"\nconnections = 1", "domain"),
+            ("mx = \"mx.example.com\"", "per_minute"),
+            ("mx = \"mx.example.com\"\nconnections = 0", "connections"),
+            ("mx = \"mx.example.com\"\nper_minute = 1000001", "per_minute"),
+            ("mx = \"mx.example.com\"\nper_hour = 1", "per_hour"),
+        ] {
+            let error = load(&format!("[[delivery.shaping]]\n{line}"), &[]).unwrap_err();
+            assert!(error.to_string().contains(named), "{line}: {error}");
+        }
     }
 
     #[test]

@@ -129,6 +129,7 @@ fn platform_options(config: &Config, deliver: bool) -> Result<PlatformOptions, F
         retry: config.retry_policy().map_err(Failure::usage)?,
         max_in_flight: delivery.max_in_flight,
         per_destination: delivery.per_destination,
+        shaping: config.shaping_rules().map_err(Failure::usage)?,
         idle_message_actor: config.limits.idle_message_actor.0,
         ..PlatformOptions::new(helo_name)
     })

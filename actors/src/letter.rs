@@ -8,7 +8,7 @@ use mail::{
     dkim::{Signer, sign_all},
 };
 use model::{
-    DomainId, MessageId, StreamId, Timestamp,
+    DomainId, MessageId, StreamId, TenantId, Timestamp,
     address::{DomainName, EmailAddress},
     content::{Body, Head},
     delivery::Fault,
@@ -112,6 +112,7 @@ pub(crate) struct Letter {
     pub(crate) message: MessageId,
     pub(crate) accepted_at: Timestamp,
     pub(crate) content: Arc<Content>,
+    pub(crate) tenant: TenantId,
     pub(crate) domain: DomainId,
     printed: OnceCell<Result<Arc<Printed>, Unprintable>>,
 }
@@ -126,10 +127,11 @@ impl Letter {
     pub(crate) fn new(
         message: MessageId,
         accepted_at: Timestamp,
+        tenant: TenantId,
         domain: DomainId,
         content: Arc<Content>,
     ) -> Self {
-        Self { message, accepted_at, content, domain, printed: OnceCell::new() }
+        Self { message, accepted_at, content, tenant, domain, printed: OnceCell::new() }
     }
 
     /// The bytes for the wire.

@@ -39,6 +39,15 @@
 //!   doubling to 10 min. Within half a minute messages wait in the lane; for longer pauses they are
 //!   deferred with what the site said last, as Postfix does with a dead destination. After a pause
 //!   one message goes first.
+//! - **What a receiver bears belongs to a gate, not to a site.** Sites that a rule makes one receiver
+//!   (a host name for each customer, one provider behind all of them) pass the same gate: they share
+//!   connections and rate, and one that is told 421 or 4.7.x slows all of them down. Connections that
+//!   wait for more mail count; one is closed when another site needs its turn.
+//! - **Less is halved, more comes by hundredths** (`model::shaping::Pace`): there is no telling from
+//!   outside how much a receiver takes from us today, so it is found out as TCP finds a path's rate.
+//! - **Tenants take turns in a lane and none can fill it.** A tenant may take one more place while it
+//!   holds fewer than are free; so a backlog of one is no delay of another's, however it came about.
+//!   Who finds no place is turned away before its content is read from the disk.
 //! - **Two workers for each connection**: while one is on the wire the next is composed and signed
 //!   (0.3 ms with RSA-2048), as many at once as there are cores.
 

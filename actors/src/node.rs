@@ -10,7 +10,7 @@ use mail::{
     dns::route::{RouteOptions, Router},
     smtp::{ClientOptions, TlsClient},
 };
-use model::Timestamp;
+use model::{Timestamp, shaping::Rules};
 use projections::ReadModels;
 use tokio::sync::{Semaphore, watch};
 
@@ -27,7 +27,7 @@ use crate::{
     password::Passwords,
     registry::Registry,
     sessions::UserActor,
-    site::SiteActor,
+    site::{Gates, SiteActor},
     sourced::Journal,
     suppressions::SuppressionActor,
     templates::{Renderer, TemplateActor},
@@ -49,6 +49,8 @@ pub(crate) struct Node {
     pub(crate) admission: Admission,
     pub(crate) press: Press,
     pub(crate) in_flight: Semaphore,
+    pub(crate) rules: Rules,
+    pub(crate) gates: Gates,
     pub(crate) bell: Bell,
     pub(crate) messages: Arc<Registry<MessageActor>>,
     pub(crate) sites: Arc<Registry<SiteActor>>,
@@ -82,6 +84,7 @@ impl Node {
     pub(crate) fn new(parts: PlatformParts) -> Result<Arc<Self>, StartError> {
         let PlatformParts { log, vault, read, resolver, clock, options } = parts;
         options.check()?;
+        let rules = options.rules()?;
         let roots: Vec<_> = options.extra_roots.iter().map(|der| der.as_slice().into()).collect();
         let tls = TlsClient::new(&roots).map_err(|error| StartError::Roots(error.to_string()))?;
         let routes = RouteOptions {
@@ -106,6 +109,8 @@ impl Node {
             admission: Admission::new(options.max_admitted, options.max_admitted_bytes),
             press: Press::new(),
             in_flight: Semaphore::new(options.max_in_flight),
+            rules,
+            gates: Gates::default(),
             messages: Registry::new(options.max_live_messages, node.clone()),
             sites: Registry::new(MOST_SITES, node.clone()),
             tenants: Registry::new(MOST_OWNERS, node.clone()),

@@ -1,13 +1,17 @@
 //! What the platform is made of and how it is set.
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use eventlog::{EventLog, Vault};
 use mail::{
     dns::Resolver,
     smtp::{SMTP_PORT, Smarthost, Timeouts, TlsMode},
 };
-use model::{address::DomainName, retry::RetryPolicy};
+use model::{
+    address::DomainName,
+    retry::RetryPolicy,
+    shaping::{Limits, Rule, Rules},
+};
 use projections::ReadModels;
 
 use crate::{clock::Clock, error::StartError};
@@ -61,11 +65,14 @@ pub struct PlatformOptions {
     pub retry: RetryPolicy,
     /// Transactions at once, all sites together.
     pub max_in_flight: usize,
-    /// Connections at once to one site.
+    /// Connections at once to one site, where no rule sets another number.
     pub per_destination: usize,
-    /// Messages that wait in memory for one site; the others wait on disk.
+    /// What some receivers are given; those that are shipped come after these.
+    pub shaping: Vec<Rule>,
+    /// Messages that wait in memory for one site, of which a tenant alone takes half; the others
+    /// wait on disk.
     pub lane_depth: usize,
-    /// Transactions over one connection.
+    /// Transactions over one connection, where no rule sets another number.
     pub max_per_connection: u32,
     /// How long an open connection waits for the next message.
     pub idle_connection: Duration,
@@ -96,6 +103,7 @@ impl PlatformOptions {
             retry: RetryPolicy::default(),
             max_in_flight: 1_000,
             per_destination: 10,
+            shaping: Vec::new(),
             lane_depth: 2_000,
             max_per_connection: 100,
             idle_connection: Duration::from_secs(30),
@@ -104,6 +112,18 @@ impl PlatformOptions {
             max_admitted: 4_096,
             max_admitted_bytes: 512 * 1024 * 1024,
         }
+    }
+
+    /// Everything that holds for receivers.
+    pub(crate) fn rules(&self) -> Result<Rules, StartError> {
+        let connections = u32::try_from(self.per_destination).ok().and_then(NonZeroU32::new);
+        let defaults = Limits {
+            connections: connections.ok_or(StartError::Bound("per_destination"))?,
+            messages_per_connection: NonZeroU32::new(self.max_per_connection)
+                .ok_or(StartError::Bound("max_per_connection"))?,
+            per_minute: None,
+        };
+        Rules::new(defaults, self.shaping.clone()).map_err(|_| StartError::Bound("shaping"))
     }
 
     /// Whether every bound can be kept.
@@ -119,9 +139,6 @@ impl PlatformOptions {
         ];
         if let Some((name, _)) = counts.iter().find(|(_, count)| !(1..=MOST).contains(count)) {
             return Err(StartError::Bound(name));
-        }
-        if self.max_per_connection == 0 {
-            return Err(StartError::Bound("max_per_connection"));
         }
         if self.max_admitted_bytes < crate::admission::LARGEST_BYTES {
             return Err(StartError::Bound("max_admitted_bytes"));

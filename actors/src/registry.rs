@@ -209,6 +209,15 @@ impl<A: Resident> Registry<A> {
         approached
     }
 
+    /// What its desk says of `key`'s actor; `None` when it is not in memory.
+    pub(crate) fn ask_desk<T>(
+        &self,
+        key: &A::Key,
+        question: impl FnOnce(&A::Desk) -> T,
+    ) -> Option<T> {
+        self.shard(key).lock().get(key).map(|place| question(&place.desk))
+    }
+
     /// Tells every actor in memory.
     pub(crate) fn cast_all(&self, msg: impl Fn() -> A::Msg) {
         for shard in &self.shards {

@@ -1,23 +1,29 @@
 //! The site actor: one for each set of mail hosts that mail is going to.
 //!
-//! Before it lies a lane with a bounded number of places; who finds it full waits on disk. It
-//! starts at most two workers for each connection it may have, so that the next message is
-//! composed and signed by the time a connection is free. It knows when a site is to be left in
-//! peace.
+//! Before it lies a lane with a bounded number of places; who finds it full waits on disk. In the
+//! lane tenants take turns, so one tenant's backlog is no other's delay. It starts at most two
+//! workers for each connection it may have, so that the next message is composed and signed by the
+//! time a connection is free. How many connections and messages a receiver bears, its gate knows;
+//! the site itself knows when it is to be left in peace.
 
 mod answer;
+mod gate;
 mod job;
 mod lane;
 mod pause;
+mod places;
+mod queue;
 mod worker;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use model::Timestamp;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
+use self::queue::FairQueue;
 pub(crate) use self::{
     answer::Answer,
+    gate::Gates,
     job::{Job, SiteKey, Way},
     lane::Lane,
 };
@@ -53,7 +59,7 @@ pub(crate) struct SiteActor;
 /// What it knows.
 pub(crate) struct State {
     presence: Presence<SiteActor>,
-    queue: VecDeque<(Job, Raised)>,
+    queue: FairQueue<(Job, Raised)>,
     busy: usize,
     next_tick: Option<Timestamp>,
     leaving: bool,
@@ -65,8 +71,8 @@ impl Resident for SiteActor {
     type Context = Node;
     type Desk = Arc<Lane>;
 
-    fn desk(node: &Node, _: &SiteKey) -> Arc<Lane> {
-        Arc::new(Lane::new(node.options.lane_depth, node.options.per_destination))
+    fn desk(node: &Node, key: &SiteKey) -> Arc<Lane> {
+        Arc::new(Lane::new(node.options.lane_depth, node.gates.of(key.shape)))
     }
 
     fn crashed(node: &Node) {
@@ -88,7 +94,7 @@ impl Actor for SiteActor {
         let counted = presence.context().figures.live_sites.raise();
         Ok(State {
             presence,
-            queue: VecDeque::new(),
+            queue: FairQueue::default(),
             busy: 0,
             next_tick: None,
             leaving: false,
@@ -108,8 +114,8 @@ impl Actor for SiteActor {
         }
         let waiting = || state.presence.context().figures.waiting.raise();
         match msg {
-            Msg::Job(job) => state.queue.push_back((*job, waiting())),
-            Msg::Back(job) => state.queue.push_front((*job, waiting())),
+            Msg::Job(job) => state.queue.push_back(job.tenant, (*job, waiting())),
+            Msg::Back(job) => state.queue.push_front(job.tenant, (*job, waiting())),
             Msg::Free => state.busy = state.busy.saturating_sub(1),
             Msg::Tick => state.next_tick = None,
         }
@@ -128,18 +134,19 @@ impl State {
         let node = Arc::clone(self.presence.context());
         let now = node.now();
         if node.is_stopping() {
-            self.queue.drain(..).for_each(|(job, _)| job.answer.not_tried());
+            self.queue.drain().for_each(|(job, _)| job.answer.not_tried());
         }
         let pause = self.lane().pause();
         if let Some(cause) = pause.cause.filter(|_| pause.until > now.plus(PATIENCE)) {
-            self.queue.drain(..).for_each(|(job, _)| job.answer.all(&cause));
+            self.queue.drain().for_each(|(job, _)| job.answer.all(&cause));
         }
         self.send_back_old(now);
+        let mut next_start = None;
         if pause.until <= now {
-            let workers = node.options.per_destination.saturating_mul(2);
+            let workers = self.lane().gate.connections().saturating_mul(2);
             // After trouble one message shows whether the site is well again.
             let limit = if pause.in_trouble { 1 } else { workers };
-            self.start_workers(myself, limit);
+            next_start = self.start_workers(myself, limit, now);
         }
         if !pause.in_trouble && pause.until <= now && !node.is_stopping() {
             self.call_in(&node);
@@ -148,13 +155,16 @@ impl State {
         }
         let idle = node.options.idle_connection;
         let keep = if node.is_stopping() { Duration::ZERO } else { idle };
-        let oldest_kept = self.lane().close_kept(now, keep);
+        let lane = self.lane();
+        let oldest_kept = lane.gate.close_kept(lane.door, now, keep);
         let resume = Some(pause.until).filter(|until| *until > now && !self.queue.is_empty());
-        let too_old =
-            self.queue.front().map(|(job, _)| job.queued_at.plus(node.options.idle_message_actor));
-        let forget = pause.in_trouble.then(|| pause.until.plus(MEMORY)).filter(|at| *at > now);
-        let forget = forget.filter(|_| !node.is_stopping());
-        let next = [resume, too_old, oldest_kept.map(|since| since.plus(idle)), forget];
+        let oldest = self.queue.fronts().map(|(_, (job, _))| job.queued_at).min();
+        let too_old = oldest.map(|queued_at| queued_at.plus(node.options.idle_message_actor));
+        let trouble = pause.in_trouble.then(|| pause.until.plus(MEMORY));
+        let learnt = self.lane().gate.with_pace(|pace| pace.remember_until());
+        let forget = trouble.max(learnt).filter(|at| *at > now && !node.is_stopping());
+        let kept = oldest_kept.map(|since| since.plus(idle));
+        let next = [resume, next_start, too_old, kept, forget];
         if let Some(at) = next.into_iter().flatten().min() {
             self.tick_at(myself, at);
         } else if self.queue.is_empty() && self.busy == 0 {
@@ -179,23 +189,34 @@ impl State {
     /// What has waited too long waits on disk.
     fn send_back_old(&mut self, now: Timestamp) {
         let longest = self.presence.context().options.idle_message_actor;
-        while let Some((job, waiting)) = self.queue.pop_front() {
-            if now.since(job.queued_at) < longest {
-                self.queue.push_front((job, waiting));
-                return;
-            }
+        let is_old = |job: &Job| now.since(job.queued_at) >= longest;
+        loop {
+            let mut fronts = self.queue.fronts();
+            let Some((tenant, _)) = fronts.find(|(_, (job, _))| is_old(job)) else { return };
+            drop(fronts);
+            let Some((job, _waiting)) = self.queue.pop_of(tenant) else { return };
             job.answer.not_tried();
         }
     }
 
-    fn start_workers(&mut self, myself: &ActorRef<Msg>, limit: usize) {
-        while self.busy < limit {
-            let Some((job, _waiting)) = self.queue.pop_front() else { return };
+    /// Starts what may start; when the next one may, if that is for its rate to say.
+    fn start_workers(
+        &mut self,
+        myself: &ActorRef<Msg>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        while self.busy < limit && !self.queue.is_empty() {
+            if let Err(at) = self.lane().gate.with_pace(|pace| pace.take(now)) {
+                return Some(at);
+            }
+            let (_, (job, _waiting)) = self.queue.pop()?;
             self.busy += 1;
             let node = Arc::clone(self.presence.context());
             let lane = Arc::clone(self.lane());
             tokio::spawn(worker::work(node, lane, myself.clone(), job));
         }
+        None
     }
 
     fn tick_at(&mut self, myself: &ActorRef<Msg>, at: Timestamp) {

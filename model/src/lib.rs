@@ -20,6 +20,7 @@ pub mod ids;
 pub mod message;
 pub mod profile;
 pub mod retry;
+pub mod shaping;
 pub mod stream;
 pub mod suppression;
 pub mod template;

@@ -7,20 +7,40 @@ use std::{
 
 use futures_util::future::join_all;
 use model::{
-    RecipientIndex,
+    RecipientIndex, TenantId,
     address::DomainName,
     delivery::{Answer as ModelAnswer, Fault, Outcome, Stage},
     event::SealedText,
     message::{Command, Message, MessageEvent, Report},
+    shaping::Shape,
 };
 
 use super::{NotTried, State, Told};
 use crate::{
     letter::{Content, Letter, NoContent},
     registry::{Approached, Share},
-    site::{Answer, Job, Msg as SiteMsg, Way},
+    site::{Answer, Job, Lane, Msg as SiteMsg, SiteKey, Way},
     sourced::Sourced,
 };
+
+/// How to get to a site, and by what it is known.
+struct Direction {
+    way: Way,
+    site: SiteKey,
+}
+
+impl Direction {
+    fn new(way: Way, shape: Shape) -> Self {
+        let site = SiteKey { hosts: way.hosts(), shape };
+        Self { way, site }
+    }
+}
+
+/// Some recipients of the message, on their way to one site.
+struct Stop {
+    way: Direction,
+    recipients: Vec<RecipientIndex>,
+}
 
 impl State {
     /// Begins an attempt at every recipient that is due.
@@ -29,36 +49,55 @@ impl State {
         let Some(message) = self.sourced.as_ref().map(Sourced::state) else { return };
         let due = message.due(now);
         let Some((accepted_at, accepted)) = message.accepted() else { return };
-        let domain = accepted.domain;
+        let (tenant, domain) = (accepted.tenant, accepted.domain);
         let node = self.node();
         if due.is_empty() || node.is_stopping() || !node.options.deliver {
             return;
         }
-        let content = match self.content().await {
-            Ok(content) => content,
-            Err(NoContent::Lost(fault)) => {
-                self.record_fault(&due, fault).await;
-                return;
-            }
-            Err(NoContent::NotNow) => {
-                self.held_back = true;
-                return;
-            }
-        };
-        let letter = Arc::new(Letter::new(self.id(), accepted_at, domain, content));
         let mut reports = Vec::new();
+        let mut ways = Vec::new();
         for (way, recipients) in self.ways(due).await {
             match way {
-                Ok(way) => self.hand_over(&letter, &way, &recipients),
+                Ok(way) => ways.push(Stop { way, recipients }),
                 Err(fault) => {
                     let outcome = Outcome::fault(Stage::Dns, fault);
                     reports.extend(recipients.iter().map(|recipient| report(*recipient, &outcome)));
                 }
             }
         }
+        self.turn_away(tenant, &mut ways);
+        if !ways.is_empty() {
+            match self.content().await {
+                Ok(content) => {
+                    let letter = Letter::new(self.id(), accepted_at, tenant, domain, content);
+                    let letter = Arc::new(letter);
+                    for stop in &ways {
+                        self.hand_over(&letter, stop);
+                    }
+                }
+                Err(NoContent::Lost(fault)) => {
+                    let outcome = Outcome::fault(Stage::Dns, fault);
+                    let lost = ways.iter().flat_map(|stop| &stop.recipients);
+                    reports.extend(lost.map(|recipient| report(*recipient, &outcome)));
+                }
+                Err(NoContent::NotNow) => self.held_back = true,
+            }
+        }
         if !reports.is_empty() {
             self.record_attempt(reports).await;
         }
+    }
+
+    /// Leaves out where there is no place now. Before the content is read: a long queue before a
+    /// full lane would otherwise read its content from the disk again and again, for nothing.
+    fn turn_away(&mut self, tenant: TenantId, ways: &mut Vec<Stop>) {
+        let (node, message) = (Arc::clone(self.node()), self.id());
+        let before = ways.len();
+        ways.retain(|Stop { way, .. }| {
+            let has_room = |lane: &Arc<Lane>| lane.has_room(tenant, message);
+            node.sites.ask_desk(&way.site, has_room).unwrap_or(true)
+        });
+        self.held_back |= ways.len() < before;
     }
 
     /// The content: kept since acceptance, or read back.
@@ -78,10 +117,11 @@ impl State {
     async fn ways(
         &self,
         due: Vec<RecipientIndex>,
-    ) -> Vec<(Result<Way, Fault>, Vec<RecipientIndex>)> {
+    ) -> Vec<(Result<Direction, Fault>, Vec<RecipientIndex>)> {
         let node = self.node();
-        if node.options.smarthost.is_some() {
-            return vec![(Ok(Way::Smarthost), due)];
+        if let Some(relay) = &node.options.smarthost {
+            let shape = node.rules.shape(None, &relay.host);
+            return vec![(Ok(Direction::new(Way::Smarthost, shape)), due)];
         }
         let mut by_domain: BTreeMap<DomainName, Vec<RecipientIndex>> = BTreeMap::new();
         let message = self.sourced.as_ref().map(Sourced::state);
@@ -93,12 +133,15 @@ impl State {
         let routes = join_all(by_domain.keys().map(|domain| node.router.route(domain))).await;
         let mut ways = Vec::new();
         let mut by_site: HashMap<_, usize> = HashMap::new();
-        for (route, (_, recipients)) in routes.into_iter().zip(by_domain) {
+        for (route, (domain, recipients)) in routes.into_iter().zip(by_domain) {
             match route {
                 Err(fault) => ways.push((Err(fault), recipients)),
                 Ok(route) => {
-                    let place = *by_site.entry(route.site.clone()).or_insert_with(|| {
-                        ways.push((Ok(Way::Mx(route)), Vec::new()));
+                    let best = route.hosts.first().map_or("", |host| &*host.name);
+                    let shape = node.rules.shape(Some(&domain), best);
+                    let direction = Direction::new(Way::Mx(route), shape);
+                    let place = *by_site.entry(direction.site.clone()).or_insert_with(|| {
+                        ways.push((Ok(direction), Vec::new()));
                         ways.len() - 1
                     });
                     if let Some((_, together)) = ways.get_mut(place) {
@@ -111,7 +154,8 @@ impl State {
     }
 
     /// Hop 1: to the site, if its lane has a place.
-    fn hand_over(&mut self, letter: &Arc<Letter>, way: &Way, recipients: &[RecipientIndex]) {
+    fn hand_over(&mut self, letter: &Arc<Letter>, stop: &Stop) {
+        let Stop { way: Direction { way, site }, recipients } = stop;
         let node = Arc::clone(self.node());
         let known = &letter.content.head.recipients;
         let addresses: Vec<_> = recipients
@@ -121,14 +165,14 @@ impl State {
             .collect();
         // A full lane says no before anything waits there; the site calls it in, or its alarm.
         self.under_way.add(recipients);
-        let key = way.site();
-        let approached = node.sites.approach(&key, Share::Whole, |lane| {
-            let Some(place) = lane.reserve() else {
-                lane.stand_before_door(letter.message);
+        let approached = node.sites.approach(site, Share::Whole, |lane| {
+            let Some(place) = lane.reserve(letter.tenant) else {
+                lane.stand_before_door(letter.tenant, letter.message);
                 return None;
             };
-            let answer = Answer::new(Arc::clone(&node), letter.message, recipients.to_vec());
+            let answer = Answer::new(Arc::clone(&node), letter.message, recipients.clone());
             Some(SiteMsg::Job(Box::new(Job {
+                tenant: letter.tenant,
                 letter: Arc::clone(letter),
                 way: way.clone(),
                 recipients: addresses,
@@ -177,12 +221,6 @@ impl State {
                 report.sealed_text = SealedText(sealed.to_base64().into());
             }
         }
-    }
-
-    async fn record_fault(&mut self, recipients: &[RecipientIndex], fault: Fault) {
-        let outcome = Outcome::fault(Stage::Dns, fault);
-        let reports = recipients.iter().map(|recipient| report(*recipient, &outcome)).collect();
-        self.record_attempt(reports).await;
     }
 
     async fn record_attempt(&mut self, reports: Vec<Report>) {

@@ -3,15 +3,22 @@
 use std::sync::Arc;
 
 use mail::dns::route::{Route, SiteId};
-use model::{Timestamp, address::EmailAddress};
-use tokio::sync::OwnedSemaphorePermit;
+use model::{TenantId, Timestamp, address::EmailAddress, shaping::Shape};
 
-use super::Answer;
+use super::{Answer, places::Place};
 use crate::letter::Letter;
 
-/// Who is dialled: the hosts of an MX set, or the smarthost.
+/// Whose mail shares a lane: the hosts, and what the rules say of them. A domain that has a rule
+/// of its own is apart from the others at its hosts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum SiteKey {
+pub(crate) struct SiteKey {
+    pub(crate) hosts: Hosts,
+    pub(crate) shape: Shape,
+}
+
+/// Who is dialled.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Hosts {
     /// The hosts that receivers' domains name.
     Mx(SiteId),
     /// The one relay for everything.
@@ -28,10 +35,10 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    pub(crate) fn site(&self) -> SiteKey {
+    pub(crate) fn hosts(&self) -> Hosts {
         match self {
-            Self::Mx(route) => SiteKey::Mx(route.site.clone()),
-            Self::Smarthost => SiteKey::Smarthost,
+            Self::Mx(route) => Hosts::Mx(route.site.clone()),
+            Self::Smarthost => Hosts::Smarthost,
         }
     }
 }
@@ -39,12 +46,13 @@ impl Way {
 /// One transaction to be made: a message and its recipients at this site. RFC 5321, section
 /// 4.5.3.1.8, lets a transaction have 100 recipients anywhere; a message never has more.
 pub(crate) struct Job {
+    pub(crate) tenant: TenantId,
     pub(crate) letter: Arc<Letter>,
     pub(crate) way: Way,
     pub(crate) recipients: Vec<EmailAddress>,
     pub(crate) answer: Answer,
     pub(crate) queued_at: Timestamp,
-    pub(crate) _place: OwnedSemaphorePermit,
+    pub(crate) _place: Place,
 }
 
 const _: () = assert!(model::message::MAX_RECIPIENTS <= 100, "one transaction a site is enough");

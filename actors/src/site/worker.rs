@@ -6,11 +6,14 @@ use mail::{
     dns::{LookupError, route::Candidate},
     smtp::{ConnectFailure, Connection, Envelope, Transaction, connect},
 };
-use model::delivery::{Answer as Said, Fault, Outcome, Stage, Verdict};
+use model::{
+    delivery::{Answer as Said, Fault, Outcome, Stage, Verdict},
+    shaping::{Slowed, asks_for_less},
+};
 use ractor::ActorRef;
 use tokio::time::Instant;
 
-use super::{Answer, Job, Lane, Msg, Way};
+use super::{Answer, Job, Lane, Msg, Way, gate::Turn};
 use crate::{
     entropy,
     figures::Stopwatch,
@@ -47,18 +50,21 @@ pub(super) async fn work(node: Arc<Node>, lane: Arc<Lane>, site: ActorRef<Msg>, 
         Err(Unprintable::NotNow) => return job.answer.not_tried(),
     };
     let turns = async {
-        let turn = lane.turn().await?;
+        let (turn, kept) = lane.gate.pass(lane.door).await;
         let flight = node.in_flight.acquire().await.ok()?;
-        Some((turn, flight))
+        Some((turn, kept, flight))
     };
     let turns = tokio::select! {
         turns = turns => turns,
         () = node.stopped() => None,
     };
-    let Some(turns) = turns else { return job.answer.not_tried() };
+    let Some((turn, kept, flight)) = turns else { return job.answer.not_tried() };
     let pause = lane.pause();
     if pause.until > node.now() {
         // It closed its door while this one waited for a turn.
+        if let Some(kept) = kept {
+            turn.keep(lane.door, kept, node.now());
+        }
         site.send_message(Msg::Back(Box::new(job))).ok();
         return;
     }
@@ -70,13 +76,21 @@ pub(super) async fn work(node: Arc<Node>, lane: Arc<Lane>, site: ActorRef<Msg>, 
         recipients: &recipients,
         smtputf8: printed.needs_smtputf8,
     };
-    let attempt = Attempt { node: &node, lane: &lane, way: &way, letter: &letter };
-    let outcomes = attempt.run(&envelope, &printed, pause.turn, &mut answer).await;
-    drop((turns, raised));
+    let seen = Seen { pause: pause.turn, pace: lane.gate.with_pace(|pace| pace.turn()) };
+    let attempt = Attempt { node: &node, lane: &lane, way: &way, letter: &letter, seen };
+    let outcomes = attempt.run(&envelope, &printed, turn, kept, &mut answer).await;
+    drop((flight, raised));
     match outcomes {
         Ok(outcomes) => answer.each(outcomes),
         Err(outcome) => answer.all(&outcome),
     }
+}
+
+/// How the site stood when an attempt began: what it says later is about that.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    pause: u64,
+    pace: u64,
 }
 
 struct Attempt<'a> {
@@ -84,6 +98,7 @@ struct Attempt<'a> {
     lane: &'a Lane,
     way: &'a Way,
     letter: &'a Letter,
+    seen: Seen,
 }
 
 impl Attempt<'_> {
@@ -92,34 +107,41 @@ impl Attempt<'_> {
         &self,
         envelope: &Envelope<'_>,
         printed: &Printed,
-        pause_turn: u64,
+        turn: Turn,
+        kept: Option<Connection>,
         answer: &mut Answer,
     ) -> Result<Vec<Outcome>, Outcome> {
-        let opened = match self.lane.take_kept() {
+        let opened = match kept {
             Some(kept) => Ok(kept),
             None => self.open().await,
         };
-        let mut connection = opened.inspect_err(|outcome| self.trouble(pause_turn, outcome))?;
+        let mut connection = opened.inspect_err(|outcome| self.no_connection(outcome))?;
         answer.begin();
         let mut transaction = self.transact(&mut connection, envelope, printed).await;
         if transaction.retry_at_once {
             // It had died while it was kept, and the receiver has heard nothing.
-            connection =
-                self.open().await.inspect_err(|outcome| self.trouble(pause_turn, outcome))?;
+            connection = self.open().await.inspect_err(|outcome| self.no_connection(outcome))?;
             transaction = self.transact(&mut connection, envelope, printed).await;
         }
         let Transaction { outcomes, reusable, .. } = transaction;
-        match outcomes.iter().find(|outcome| is_closing(outcome)) {
-            Some(closing) => self.trouble(pause_turn, closing),
-            None => {
-                if outcomes.iter().any(|outcome| matches!(outcome.answer, Said::Reply(_))) {
-                    self.lane.with_pause(|pause| pause.well(pause_turn));
-                }
-            }
-        }
-        self.put_away(connection, reusable);
+        self.learn(&outcomes);
+        self.put_away(turn, connection, reusable);
         tracing::debug!(message = %self.letter.message, "a transaction ended");
         Ok(outcomes)
+    }
+
+    /// What the outcomes of a transaction say of the site.
+    fn learn(&self, outcomes: &[Outcome]) {
+        if let Some(closing) = outcomes.iter().find(|outcome| is_closing(outcome)) {
+            return self.trouble(closing);
+        }
+        if let Some(wish) = outcomes.iter().find(|outcome| asks_for_less(outcome)) {
+            return self.slow(wish);
+        }
+        if outcomes.iter().any(|outcome| matches!(outcome.answer, Said::Reply(_))) {
+            self.lane.with_pause(|pause| pause.well(self.seen.pause));
+            self.lane.gate.with_pace(|pace| pace.well(self.seen.pace));
+        }
     }
 
     async fn transact(
@@ -186,21 +208,38 @@ impl Attempt<'_> {
         Ok((candidates, relay.apply(self.node.client.clone())))
     }
 
-    /// No connection, or one that was closed on us: the site is left in peace for a while.
-    fn trouble(&self, pause_turn: u64, outcome: &Outcome) {
+    /// None of the hosts granted a connection.
+    fn no_connection(&self, outcome: &Outcome) {
         // A verdict on the domain is none on the site, and the DNS remembers its own failures.
-        if outcome.stage == Stage::Dns || outcome.verdict() != Verdict::Deferred {
-            return;
+        if outcome.stage != Stage::Dns && outcome.verdict() == Verdict::Deferred {
+            self.trouble(outcome);
         }
-        let now = self.node.now();
-        self.lane.with_pause(|pause| pause.trouble(pause_turn, outcome.clone(), now));
     }
 
-    fn put_away(&self, connection: Connection, reusable: bool) {
+    /// No connection, or one that was closed on us: the site is left in peace for a while, and
+    /// gets less afterwards if that is what it asked for.
+    fn trouble(&self, outcome: &Outcome) {
+        let now = self.node.now();
+        if asks_for_less(outcome) {
+            self.lane.gate.with_pace(|pace| pace.slow(self.seen.pace, now));
+        }
+        self.lane.with_pause(|pause| pause.trouble(self.seen.pause, outcome.clone(), now));
+    }
+
+    /// It asks for less, with its door open: it gets half, and peace when there is no half.
+    fn slow(&self, outcome: &Outcome) {
+        let now = self.node.now();
+        if self.lane.gate.with_pace(|pace| pace.slow(self.seen.pace, now)) == Slowed::AtFloor {
+            self.lane.with_pause(|pause| pause.trouble(self.seen.pause, outcome.clone(), now));
+        }
+    }
+
+    fn put_away(&self, turn: Turn, connection: Connection, reusable: bool) {
         let young = connection.opened_at().elapsed() < CONNECTION_AGE;
-        let fresh = connection.transactions() < self.node.options.max_per_connection;
+        let most = self.lane.gate.with_pace(|pace| pace.limits().messages_per_connection);
+        let fresh = connection.transactions() < most.get();
         if reusable && young && fresh && !self.node.is_stopping() {
-            self.lane.keep(connection, self.node.now());
+            turn.keep(self.lane.door, connection, self.node.now());
         } else {
             tokio::spawn(connection.quit());
         }

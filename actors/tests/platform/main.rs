@@ -21,6 +21,7 @@ mod domains;
 mod faults;
 mod lists;
 mod restart;
+mod sites;
 mod templates;
 mod walk;
 mod world;

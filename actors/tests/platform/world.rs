@@ -207,9 +207,19 @@ pub struct Account {
 impl Account {
     /// A tenant with an app, a key and a domain that was verified by asking the DNS.
     pub async fn create(ground: &Ground, platform: &Platform, read: &ReadModels) -> Self {
-        let email = EmailAddress::parse("owner@acme.example").unwrap();
+        Self::sending_from(SENDING_DOMAIN, ground, platform, read).await
+    }
+
+    /// The same with another domain.
+    pub async fn sending_from(
+        sending_domain: &str,
+        ground: &Ground,
+        platform: &Platform,
+        read: &ReadModels,
+    ) -> Self {
+        let email = EmailAddress::parse(&format!("owner@{sending_domain}")).unwrap();
         let tenant = platform.create_tenant("Acme", email, None).await.unwrap();
-        let sender = Mailbox::parse(&format!("Shop <shop@{SENDING_DOMAIN}>")).unwrap();
+        let sender = Mailbox::parse(&format!("Shop <shop@{sending_domain}>")).unwrap();
         let app = platform
             .create_app(tenant, NewApp { default_sender: Some(sender), ..NewApp::new("Shop") })
             .await
@@ -218,7 +228,7 @@ impl Account {
             .create_api_key(tenant, app, NewApiKey::new("test", &Scope::ALL, 60))
             .await
             .unwrap();
-        let name = DomainName::parse(SENDING_DOMAIN).unwrap();
+        let name = DomainName::parse(sending_domain).unwrap();
         let domain = platform.add_domain(tenant, name).await.unwrap();
         let view = read.policies().domain(domain).unwrap();
         for record in platform.expected_records(&view) {
@@ -261,6 +271,12 @@ impl World {
 
     pub async fn send(&self, request: SendRequest) -> MessageId {
         self.running.platform.send(&self.account.caller, request).await.unwrap().message
+    }
+
+    /// Another tenant with a domain of its own.
+    pub async fn another(&self, sending_domain: &str) -> Account {
+        let Running { platform, read, .. } = &self.running;
+        Account::sending_from(sending_domain, &self.ground, platform, read).await
     }
 
     /// Waits until nothing is unfinished in the record.
