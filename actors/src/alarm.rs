@@ -7,29 +7,33 @@
 //! # Why
 //! - It pulls. A timer for each message would cost memory for each message; a million waiting ones
 //!   cost rows on disk.
+//! - Who has just become due is looked at before those who have been due for long: see [`rounds`].
 //! - It goes through the due ones page by page and waits between pages and between passes, so a
 //!   start with a long queue does not wake everybody at once; and it stops where three quarters of
 //!   the room for message actors are taken, so new mail is taken in meanwhile.
 //! - Before a page it waits until the read models have caught up, so that whoever has just been
 //!   dealt with does not look due. One who does all the same loads, finds nothing to do and leaves.
 
+mod rounds;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use model::{MessageId, Timestamp};
 use parking_lot::Mutex;
-use projections::{Alarm, AlarmCursor};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::Notify;
 
+use self::rounds::{Page, Rounds};
 use crate::{
     entropy, message,
     node::Node,
     registry::{Full, Share},
 };
 
-/// Alarms looked at in one go.
-const PAGE: usize = 256;
-/// Between two pages: at most about 5 000 messages are woken in a second.
+/// Alarms looked at in one go, of those that are new and of the others.
+const PAGE: usize = 128;
+/// Between two pages: at most about 5 000 messages are woken in a second. Spread, so that it does
+/// not beat with what else comes by the clock.
 const BETWEEN_PAGES_MS: u64 = 50;
 /// Between two passes while something is due.
 const BETWEEN_PASSES: Duration = Duration::from_secs(1);
@@ -94,7 +98,7 @@ pub(crate) struct AlarmActor;
 /// How far its pass has come.
 pub(crate) struct State {
     node: Arc<Node>,
-    after: Option<AlarmCursor>,
+    rounds: Rounds,
     /// Whether this pass found somebody due.
     found: bool,
 }
@@ -110,7 +114,8 @@ impl Actor for AlarmActor {
         node: Arc<Node>,
     ) -> Result<State, ActorProcessingErr> {
         myself.send_message(Round)?;
-        Ok(State { node, after: None, found: false })
+        let rounds = Rounds::new(node.now());
+        Ok(State { node, rounds, found: false })
     }
 
     async fn handle(
@@ -133,40 +138,44 @@ impl State {
     /// One page and the wait after it; whether there is a next one.
     async fn round(&mut self) -> bool {
         let node = Arc::clone(&self.node);
-        if self.after.is_none() {
+        if self.rounds.begins() {
             node.bell.forget(node.now());
             self.found = false;
         }
-        let Some(page) = self.due().await else {
-            self.after = None;
+        let Some(Page { alarms, last }) = self.due().await else {
             return node.pause_ms(entropy::spread_ms(1_000)).await;
         };
-        for alarm in &page {
+        for alarm in &alarms {
             self.found = true;
             if !self.wake(alarm.message).await {
                 return false;
             }
         }
-        if page.len() == PAGE {
-            self.after = page.last().copied().map(Alarm::cursor);
-            return node.pause_ms(BETWEEN_PAGES_MS).await;
+        if last {
+            self.wait().await
+        } else {
+            node.pause_ms(entropy::spread_ms(BETWEEN_PAGES_MS)).await
         }
-        self.after = None;
-        self.wait().await
     }
 
     /// The next page of alarms that are due; `None`, reported, when it cannot be had.
-    async fn due(&self) -> Option<Vec<Alarm>> {
+    async fn due(&mut self) -> Option<Page> {
         let node = &self.node;
         let head = *node.journal.log().head().borrow();
         if !node.read.caught_up(head, CATCH_UP).await {
             tracing::warn!(position = %head, "the alarm waits for the read models");
             return None;
         }
-        let (read, now, after) = (node.read.clone(), node.now(), self.after);
-        let page = tokio::task::spawn_blocking(move || read.alarms().due(now, after, PAGE)).await;
-        match page {
-            Ok(Ok(page)) => Some(page),
+        let (read, now, mut rounds) = (node.read.clone(), node.now(), self.rounds);
+        let looked = tokio::task::spawn_blocking(move || {
+            let page = rounds.next(PAGE, |after| read.alarms().due(now, after, PAGE));
+            page.map(|page| (rounds, page))
+        });
+        match looked.await {
+            Ok(Ok((rounds, page))) => {
+                self.rounds = rounds;
+                Some(page)
+            }
             Ok(Err(error)) => {
                 tracing::error!(%error, "the alarms cannot be read");
                 None

@@ -231,6 +231,7 @@ impl Entry<'_> {
             template: None,
             size: self.octets,
             scheduled_at: request.scheduled_at,
+            expires_after: request.expires_after,
             request: request_hash,
         }
     }
@@ -289,6 +290,9 @@ impl Entry<'_> {
             tags: &'a [message::Tag],
             metadata: &'a std::collections::BTreeMap<String, String>,
             scheduled_at: Option<Timestamp>,
+            // Absent when absent, so that requests of before have the same hash.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            expires_after: Option<String>,
             #[serde(skip_serializing_if = "Option::is_none")]
             template: Option<CanonicalCall<'a>>,
         }
@@ -312,6 +316,7 @@ impl Entry<'_> {
             tags: &request.tags,
             metadata: &request.metadata,
             scheduled_at: request.scheduled_at,
+            expires_after: request.expires_after.map(|lifetime| lifetime.to_string()),
             template,
         };
         // Plain structs of texts always have a JSON form.

@@ -110,11 +110,19 @@ pub(crate) struct Printed {
 /// One attempt at a message: composed and signed once, however many sites it goes to.
 pub(crate) struct Letter {
     pub(crate) message: MessageId,
-    pub(crate) accepted_at: Timestamp,
+    pub(crate) origin: Origin,
     pub(crate) content: Arc<Content>,
+    printed: OnceCell<Result<Arc<Printed>, Unprintable>>,
+}
+
+/// What the record says of where a letter comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
     pub(crate) tenant: TenantId,
     pub(crate) domain: DomainId,
-    printed: OnceCell<Result<Arc<Printed>, Unprintable>>,
+    pub(crate) accepted_at: Timestamp,
+    /// From then on nobody wants it any more.
+    pub(crate) expires_at: Timestamp,
 }
 
 impl fmt::Debug for Letter {
@@ -124,14 +132,8 @@ impl fmt::Debug for Letter {
 }
 
 impl Letter {
-    pub(crate) fn new(
-        message: MessageId,
-        accepted_at: Timestamp,
-        tenant: TenantId,
-        domain: DomainId,
-        content: Arc<Content>,
-    ) -> Self {
-        Self { message, accepted_at, content, tenant, domain, printed: OnceCell::new() }
+    pub(crate) fn new(message: MessageId, origin: Origin, content: Arc<Content>) -> Self {
+        Self { message, origin, content, printed: OnceCell::new() }
     }
 
     /// The bytes for the wire.
@@ -143,7 +145,7 @@ impl Letter {
         let signers = node.press.signers(node, self).await?;
         let _turn = node.press.turns.acquire().await.map_err(|_| Unprintable::NotNow)?;
         let content = Arc::clone(&self.content);
-        let (message, accepted_at, now) = (self.message, self.accepted_at, node.now());
+        let (message, accepted_at, now) = (self.message, self.origin.accepted_at, node.now());
         let printing = tokio::task::spawn_blocking(move || {
             print(&content, message, accepted_at, &signers, now)
         });
@@ -182,7 +184,7 @@ impl Press {
     /// The keys that sign for a domain now: the newest of each kind whose record was seen in the
     /// DNS, or the oldest where none was.
     async fn signers(&self, node: &Node, letter: &Letter) -> Result<Vec<Signer>, Unprintable> {
-        let domain = letter.domain;
+        let domain = letter.origin.domain;
         let name = letter.content.head.from.email.domain();
         let chosen = if let Some(view) = node.read.policies().domain(domain) {
             choose(name, &view.keys, &view.records)
@@ -256,7 +258,7 @@ fn choose(
 /// told apart: then an address that names the message.
 pub(crate) fn envelope_sender(node: &Node, letter: &Letter) -> EmailAddress {
     let author = &letter.content.head.from.email;
-    let view = node.read.policies().domain(letter.domain);
+    let view = node.read.policies().domain(letter.origin.domain);
     let own = view.filter(|view| view.return_path_verified).and_then(|view| {
         EmailAddress::parse(&format!("bounces+{}@bounces.{}", letter.message, view.name)).ok()
     });

@@ -7,6 +7,7 @@ use model::{
     address::Mailbox,
     content::Body,
     message::{MessageStatus, Tag},
+    retry::Lifetime,
     template::Slug,
 };
 use serde_json::{Map, Value};
@@ -111,6 +112,8 @@ pub struct SendRequest {
     pub metadata: BTreeMap<String, String>,
     /// Not before this time.
     pub scheduled_at: Option<Timestamp>,
+    /// How long it is worth sending, from then on.
+    pub expires_after: Option<Lifetime>,
     /// Makes a repetition of this request answer as the first did.
     pub idempotency_key: Option<IdempotencyKey>,
 }

@@ -12,6 +12,7 @@ use model::{
     Timestamp,
     content::Body,
     message::{MAX_SCHEDULE_AHEAD, MAX_TAGS, Tag},
+    retry::Lifetime,
 };
 
 use crate::{
@@ -79,6 +80,7 @@ fn read_fields(
     let tags = tags(&mut fields, findings);
     let metadata = metadata(&mut fields, findings);
     let scheduled_at = scheduled_at(&mut fields, now, findings);
+    let expires_after = expires_after(&mut fields, findings);
     fields.finish(findings);
     let subject = subject?;
     Some(SendRequest {
@@ -93,6 +95,7 @@ fn read_fields(
         tags,
         metadata,
         scheduled_at,
+        expires_after,
         idempotency_key: None,
     })
 }
@@ -192,6 +195,12 @@ fn scheduled_at(
         Some(at) => return Some(at),
     }
     None
+}
+
+fn expires_after(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<Lifetime> {
+    let given = fields.text("expiresAfter", findings)?;
+    let path = fields.path("expiresAfter");
+    Lifetime::parse(&given).map_err(|error| findings.add(path, error.to_string())).ok()
 }
 
 /// Control characters, and the two of Unicode that break lines in some programs.

@@ -1,6 +1,6 @@
 //! When a deferred recipient is tried again (RFC 5321, section 4.5.4.1).
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use crate::{
     delivery::{Answer, Outcome, Stage},
@@ -22,6 +22,49 @@ impl Jitter {
     /// From any random bits.
     pub const fn from_random(bits: u32) -> Self {
         Self((bits % 2001) as i16 - 1000)
+    }
+}
+
+/// How long a message is worth sending, where its caller says so: a one-time code is useless after
+/// ten minutes. From 1 minute to 7 days, in whole seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lifetime(u32);
+
+/// The text is no [`Lifetime`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be a length of time such as 10m, with s, m, h or d, from 1 minute to 7 days")]
+pub struct InvalidLifetime;
+
+impl Lifetime {
+    const LEAST_S: u32 = 60;
+    const MOST_S: u32 = 7 * 86_400;
+
+    /// Reads `90s`, `10m`, `48h` or `7d`.
+    pub fn parse(text: &str) -> Result<Self, InvalidLifetime> {
+        let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or(InvalidLifetime)?;
+        let (number, unit) = text.split_at(unit_at);
+        let unit_s: u32 = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3_600,
+            "d" => 86_400,
+            _ => return Err(InvalidLifetime),
+        };
+        let number: u32 = number.parse().map_err(|_| InvalidLifetime)?;
+        let seconds = number.checked_mul(unit_s).ok_or(InvalidLifetime)?;
+        let bounded = (Self::LEAST_S..=Self::MOST_S).contains(&seconds);
+        bounded.then_some(Self(seconds)).ok_or(InvalidLifetime)
+    }
+
+    /// The same as a duration.
+    pub const fn as_duration(self) -> Duration {
+        Duration::from_secs(self.0 as u64)
+    }
+}
+
+impl fmt::Display for Lifetime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}s", self.0)
     }
 }
 
@@ -62,9 +105,10 @@ impl RetryPolicy {
         Self::new(self.schedule, expire_after)
     }
 
-    /// When trying ends for a message that may be sent from `start` on.
-    pub fn expires_at(&self, start: Timestamp) -> Timestamp {
-        start.plus(self.expire_after)
+    /// When trying ends for a message that may be sent from `start` on. What its caller says
+    /// counts, longer or shorter than what holds for the others.
+    pub fn expires_at(&self, start: Timestamp, lifetime: Option<Lifetime>) -> Timestamp {
+        start.plus(lifetime.map_or(self.expire_after, Lifetime::as_duration))
     }
 
     /// When to try again after the `attempt`-th attempt (from 1) ended at `now` with `outcome`.
@@ -131,6 +175,43 @@ mod tests {
         let outcome = Outcome { stage: Stage::RcptTo, answer: Answer::Reply(reply), peer: None };
         assert_eq!(delay(&policy, 1, &outcome, Jitter::default()), GREYLIST_DELAY);
         assert_eq!(delay(&policy, 2, &outcome, Jitter::default()).as_secs(), 15 * 60);
+    }
+
+    #[test]
+    fn lifetimes_are_a_minute_to_a_week() {
+        for (text, seconds) in [
+            ("60s", 60),
+            ("1m", 60),
+            ("10m", 600),
+            ("48h", 172_800),
+            ("7d", 604_800),
+            ("0090s", 90),
+        ] {
+            assert_eq!(Lifetime::parse(text).unwrap().as_duration().as_secs(), seconds, "{text}");
+        }
+        for text in [
+            "",
+            "m",
+            "10",
+            "59s",
+            "0m",
+            "8d",
+            "169h",
+            "604801s",
+            "1.5h",
+            "-1h",
+            "+10m",
+            "10 m",
+            "10M",
+            "1w",
+            "10ms",
+            "99999999999d",
+            "4294967295d",
+            "PT10M",
+            "١٠m",
+        ] {
+            assert_eq!(Lifetime::parse(text), Err(InvalidLifetime), "{text}");
+        }
     }
 
     #[test]

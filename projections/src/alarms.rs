@@ -56,6 +56,13 @@ impl Alarm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AlarmCursor(Alarm);
 
+impl AlarmCursor {
+    /// The place after every alarm until `at`.
+    pub const fn past(at: Timestamp) -> Self {
+        Self(Alarm { at, message: MessageId::from_bytes([u8::MAX; 16]) })
+    }
+}
+
 /// The alarms: exactly one for every unfinished message, at [`model::message::Message::next_alarm`].
 #[derive(Debug, Clone)]
 pub struct Alarms {

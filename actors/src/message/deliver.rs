@@ -17,7 +17,7 @@ use model::{
 
 use super::{NotTried, State, Told};
 use crate::{
-    letter::{Content, Letter, NoContent},
+    letter::{Content, Letter, NoContent, Origin},
     registry::{Approached, Share},
     site::{Answer, Job, Lane, Msg as SiteMsg, SiteKey, Way},
     sourced::Sourced,
@@ -49,7 +49,8 @@ impl State {
         let Some(message) = self.sourced.as_ref().map(Sourced::state) else { return };
         let due = message.due(now);
         let Some((accepted_at, accepted)) = message.accepted() else { return };
-        let (tenant, domain) = (accepted.tenant, accepted.domain);
+        let (tenant, domain, expires_at) = (accepted.tenant, accepted.domain, accepted.expires_at);
+        let origin = Origin { tenant, domain, accepted_at, expires_at };
         let node = self.node();
         if due.is_empty() || node.is_stopping() || !node.options.deliver {
             return;
@@ -69,8 +70,7 @@ impl State {
         if !ways.is_empty() {
             match self.content().await {
                 Ok(content) => {
-                    let letter = Letter::new(self.id(), accepted_at, tenant, domain, content);
-                    let letter = Arc::new(letter);
+                    let letter = Arc::new(Letter::new(self.id(), origin, content));
                     for stop in &ways {
                         self.hand_over(&letter, stop);
                     }
@@ -166,13 +166,13 @@ impl State {
         // A full lane says no before anything waits there; the site calls it in, or its alarm.
         self.under_way.add(recipients);
         let approached = node.sites.approach(site, Share::Whole, |lane| {
-            let Some(place) = lane.reserve(letter.tenant) else {
-                lane.stand_before_door(letter.tenant, letter.message);
+            let Some(place) = lane.reserve(letter.origin.tenant) else {
+                lane.stand_before_door(letter.origin.tenant, letter.message);
                 return None;
             };
             let answer = Answer::new(Arc::clone(&node), letter.message, recipients.clone());
             Some(SiteMsg::Job(Box::new(Job {
-                tenant: letter.tenant,
+                tenant: letter.origin.tenant,
                 letter: Arc::clone(letter),
                 way: way.clone(),
                 recipients: addresses,

@@ -68,6 +68,13 @@ pub(super) async fn work(node: Arc<Node>, lane: Arc<Lane>, site: ActorRef<Msg>, 
         site.send_message(Msg::Back(Box::new(job))).ok();
         return;
     }
+    if job.letter.origin.expires_at <= node.now() {
+        // Nobody wants it any more: it waited too long in the lane. Its alarm ends it.
+        if let Some(kept) = kept {
+            turn.keep(lane.door, kept, node.now());
+        }
+        return job.answer.not_tried();
+    }
     let raised = node.figures.in_flight.raise();
     let Job { letter, way, recipients, mut answer, .. } = job;
     let sender = envelope_sender(&node, &letter);

@@ -19,6 +19,7 @@ mod batch;
 mod bounds;
 mod domains;
 mod faults;
+mod lifetimes;
 mod lists;
 mod restart;
 mod sites;

@@ -55,6 +55,7 @@ fn all_of_a_full_body_is_read() {
             "tags": ["a", "b", "a"],
             "metadata": { "k": "v" },
             "scheduledAt": "2025-11-27T12:00:00Z",
+            "expiresAfter": "10m",
         })),
         NOW,
     )
@@ -77,6 +78,7 @@ fn all_of_a_full_body_is_read() {
     assert_eq!(request.tags.len(), 2);
     assert_eq!(request.metadata["k"], "v");
     assert_eq!(request.scheduled_at.unwrap().to_string(), "2025-11-27T12:00:00.000Z");
+    assert_eq!(request.expires_after.unwrap().as_duration().as_secs(), 600);
 }
 
 #[test]
@@ -92,6 +94,7 @@ fn every_bad_field_is_named_at_once() {
         "tags": [" a"],
         "metadata": { "": "x", "n": 1 },
         "scheduledAt": "tomorrow",
+        "expiresAfter": "30s",
         "template": { "id": 1 },
         "recipients": [],
     });
@@ -118,6 +121,7 @@ fn every_bad_field_is_named_at_once() {
             "metadata.n",
             "metadata.",
             "scheduledAt",
+            "expiresAfter",
             "recipients",
         ]
     );
@@ -142,7 +146,7 @@ fn what_must_be_there_is_asked_for() {
 fn null_counts_as_absent() {
     let nulls = json!({
         "from": null, "cc": null, "bcc": null, "replyTo": null, "html": null, "attachments": null,
-        "headers": null, "tags": null, "metadata": null, "scheduledAt": null,
+        "headers": null, "tags": null, "metadata": null, "scheduledAt": null, "expiresAfter": null,
     });
     assert!(read(&body(nulls), NOW).is_ok());
 }

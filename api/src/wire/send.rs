@@ -62,6 +62,12 @@ pub(crate) struct SendEmail {
     pub metadata: Option<BTreeMap<String, String>>,
     /// Not before this time (RFC 3339), at most 30 days ahead. A time that has passed means now.
     pub scheduled_at: Option<Time>,
+    /// How long the message is worth sending, from now or from `scheduledAt`: a number and `s`,
+    /// `m`, `h` or `d`, such as `10m`, from 1 minute to 7 days. Who has not got it by then fails as
+    /// expired, and nothing is tried any more. Without it the server's `delivery.expire_after`
+    /// holds, which this may exceed.
+    #[oai(validator(pattern = "^[0-9]{1,9}[smhd]$"))]
+    pub expires_after: Option<String>,
 }
 
 /// A template and what is put into it. It is named by `id` or by `slug`.
@@ -196,6 +202,7 @@ impl Example for SendEmail {
             tags: one("invoice"),
             metadata: pair("orderId", "1042"),
             scheduled_at: None,
+            expires_after: Some("24h".into()),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     delivery::{Answer, Fault, Outcome, Verdict},
     event::{RequestHash, SealedText},
     ids::{ApiKeyId, AppId, DomainId, RecipientIndex, TenantId},
-    retry::{Jitter, RetryPolicy},
+    retry::{Jitter, Lifetime, RetryPolicy},
     time::Timestamp,
 };
 
@@ -52,6 +52,8 @@ pub struct Accept {
     pub size: u64,
     /// Not before this time.
     pub scheduled_at: Option<Timestamp>,
+    /// How long it is worth sending; as long as others when its caller does not say.
+    pub expires_after: Option<Lifetime>,
     /// Set when the request had an idempotency key.
     pub request: Option<RequestHash>,
 }
@@ -175,7 +177,7 @@ fn decide_accept(
         tags: accept.tags.clone(),
         template: accept.template,
         size: accept.size,
-        expires_at: facts.retry.expires_at(until.unwrap_or(now)),
+        expires_at: facts.retry.expires_at(until.unwrap_or(now), accept.expires_after),
         request: accept.request,
     })];
     events.extend(until.map(|until| MessageEvent::Scheduled(Scheduled { until })));

@@ -9,6 +9,7 @@ use model::{
         Accepted, MAX_RECIPIENTS, MAX_SCHEDULE_AHEAD, MAX_TAGS, MessageEvent, MessageStatus,
         Refusal, Scheduled, SenderStanding, Suppressed, SuppressionReason, Tag,
     },
+    retry::Lifetime,
 };
 
 use crate::scenario::{DOMAIN, EXPIRE_AFTER, Given, Known, NOW, accept, draft, later, taking};
@@ -80,6 +81,23 @@ fn a_scheduled_message_waits_for_its_time_and_expires_counted_from_it() {
     assert_eq!(given.state.due(later(90)).len(), 2);
     assert_eq!(given.state.status(later(89)), MessageStatus::Scheduled);
     assert_eq!(given.state.status(later(90)), MessageStatus::Queued);
+}
+
+#[test]
+fn a_message_is_worth_sending_as_long_as_its_caller_says() {
+    let mut draft = draft(1);
+    for (text, wait) in [("10m", 600), ("7d", 7 * 86_400)] {
+        draft.expires_after = Some(Lifetime::parse(text).unwrap());
+        let event = accepted_as(&draft, NOW.plus(Duration::from_secs(wait)));
+        Given::nothing().when(NOW, &taking(draft.clone())).then(&[event]);
+    }
+    draft.expires_after = Some(Lifetime::parse("10m").unwrap());
+    draft.scheduled_at = Some(later(90));
+    let given = Given::nothing().when(NOW, &taking(draft.clone())).then(&[
+        accepted_as(&draft, later(90).plus(Duration::from_mins(10))),
+        Scheduled { until: later(90) }.into(),
+    ]);
+    assert_eq!(given.state.next_alarm(), Some(later(90)));
 }
 
 #[test]

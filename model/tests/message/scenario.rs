@@ -165,6 +165,7 @@ pub(crate) fn draft(recipients: usize) -> Accept {
         template: None,
         size: 1_000,
         scheduled_at: None,
+        expires_after: None,
         request: None,
     }
 }

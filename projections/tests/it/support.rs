@@ -378,6 +378,7 @@ impl World {
             }),
             size: 1000,
             scheduled_at: draft.scheduled_in.map(|wait| self.now.plus(wait)),
+            expires_after: None,
             request: None,
         };
         let content = [Purpose::MessageHead, Purpose::MessageBody].map(|purpose| {
