@@ -61,6 +61,9 @@ pub(crate) enum Command {
     Log(LogCommand),
     /// Rebuild the read models from the log, or print what they were at a point in the past.
     Replay(ReplayArguments),
+    /// Check that this machine can send mail that others take, and say what to mend. Changes
+    /// nothing and sends nothing.
+    Doctor(DoctorArguments),
 }
 
 /// `lumora dev`
@@ -264,6 +267,23 @@ pub(crate) struct ReplayArguments {
     /// Print the state as it was at this log position or time (RFC 3339), and change nothing.
     #[arg(long, value_name = "POSITION|TIME")]
     pub(crate) until: Option<Until>,
+    /// Configuration and form of the output.
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+}
+
+/// `lumora doctor`
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {
+    /// A domain that receives mail: its mail hosts are looked up and greeted.
+    #[arg(long, value_name = "DOMAIN", default_value = "gmail.com")]
+    pub(crate) probe: DomainName,
+    /// Ask this blocklist about the source addresses, such as zen.spamhaus.org; may be repeated.
+    #[arg(long = "blocklist", value_name = "ZONE")]
+    pub(crate) blocklists: Vec<DomainName>,
+    /// The time server to compare the clock with: a name, or an address with port.
+    #[arg(long, value_name = "SERVER", default_value = "pool.ntp.org")]
+    pub(crate) time_server: String,
     /// Configuration and form of the output.
     #[command(flatten)]
     pub(crate) output: OutputArguments,

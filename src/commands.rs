@@ -2,6 +2,7 @@
 
 mod administration;
 mod dev;
+mod doctor;
 mod document;
 mod log;
 mod replay;
@@ -26,6 +27,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Key(command) => in_runtime(administration::key(command)),
         Command::Domain(command) => in_runtime(administration::domain(command)),
         Command::Log(command) => in_runtime(async { log::run(command) }),
+        Command::Doctor(arguments) => in_runtime(doctor::run(arguments)),
         Command::Replay(arguments) => in_runtime(async { replay::run(&arguments) }),
     }
 }

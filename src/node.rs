@@ -6,7 +6,7 @@ use actors::{Clock as _, Platform, PlatformOptions, PlatformParts};
 use eventlog::{EventLog, InstanceKey, Log, LogOptions, MasterKey, Notary, Vault};
 use mail::{
     dns::{DnsOptions, Resolver},
-    smtp::TlsMode,
+    smtp::{InvalidSmarthost, Smarthost, TlsMode},
 };
 use model::address::DomainName;
 use projections::ReadModels;
@@ -103,18 +103,7 @@ fn open_stores(config: &Config) -> Result<Stores, Failure> {
 
 fn platform_options(config: &Config, deliver: bool) -> Result<PlatformOptions, Failure> {
     let delivery = &config.delivery;
-    let smarthost = match &delivery.smarthost {
-        Some(url) => Some(url.parse().map_err(|error| {
-            Failure::usage(format!("configuration: delivery.smarthost: {error}"))
-        })?),
-        None => None,
-    };
-    let helo_name = match &delivery.helo_name {
-        Some(name) => DomainName::parse(name).map_err(|error| {
-            Failure::usage(format!("configuration: delivery.helo_name: {error}"))
-        })?,
-        None => host_name(),
-    };
+    let (smarthost, helo_name) = (smarthost(config)?, helo_name(config)?);
     Ok(PlatformOptions {
         deliver,
         smtp_port: delivery.smtp_port,
@@ -133,6 +122,21 @@ fn platform_options(config: &Config, deliver: bool) -> Result<PlatformOptions, F
         idle_message_actor: config.limits.idle_message_actor.0,
         ..PlatformOptions::new(helo_name)
     })
+}
+
+/// The relay in the settings.
+pub(crate) fn smarthost(config: &Config) -> Result<Option<Smarthost>, Failure> {
+    let invalid = |error: InvalidSmarthost| {
+        Failure::usage(format!("configuration: delivery.smarthost: {error}"))
+    };
+    config.delivery.smarthost.as_ref().map(|url| url.parse().map_err(invalid)).transpose()
+}
+
+/// The name after EHLO.
+pub(crate) fn helo_name(config: &Config) -> Result<DomainName, Failure> {
+    let Some(name) = &config.delivery.helo_name else { return Ok(host_name()) };
+    DomainName::parse(name)
+        .map_err(|error| Failure::usage(format!("configuration: delivery.helo_name: {error}")))
 }
 
 /// The name of this host as the kernel has it. One without a dot is no domain (RFC 5321, section

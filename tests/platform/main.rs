@@ -20,6 +20,7 @@ mod dead_first_mx;
 mod deferred;
 mod delivered;
 mod dev;
+mod doctor;
 mod idempotency;
 mod killed;
 mod no_such_domain;
