@@ -9,6 +9,7 @@ use std::{
 };
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use model::delivery::{Outcome, Verdict};
 
 /// A number that goes up and down.
 #[derive(Clone)]
@@ -91,6 +92,46 @@ impl Figures {
             transaction_seconds: histogram!("lumora_transaction_duration_seconds"),
             delivery_seconds: histogram!("lumora_delivery_latency_seconds"),
         }
+    }
+}
+
+/// What is counted of one receiver. There are as many labels as rules and one for all others: a
+/// label for each mail host would be as many as there are domains in the world.
+pub(crate) struct ReceiverFigures {
+    pub(crate) waiting: Level,
+    delivered: Counter,
+    deferred: Counter,
+    bounced: Counter,
+}
+
+impl ReceiverFigures {
+    pub(crate) fn new(receiver: &str) -> Self {
+        let outcome = |outcome: &'static str| {
+            counter!(
+                "lumora_receiver_outcomes_total",
+                "receiver" => receiver.to_owned(), "outcome" => outcome
+            )
+        };
+        Self {
+            waiting: Level::new(
+                gauge!("lumora_receiver_waiting", "receiver" => receiver.to_owned()),
+            ),
+            delivered: outcome("delivered"),
+            deferred: outcome("deferred"),
+            bounced: outcome("bounced"),
+        }
+    }
+
+    /// Counts what was told of some recipients.
+    pub(crate) fn count(&self, outcome: &Outcome, recipients: usize) {
+        let counter = match outcome.verdict() {
+            Verdict::Delivered => &self.delivered,
+            Verdict::Deferred | Verdict::OutcomeUnknown => &self.deferred,
+            Verdict::Bounced(_) => &self.bounced,
+            // Of ourselves, not of the receiver.
+            Verdict::Failed => return,
+        };
+        counter.increment(u64::try_from(recipients).unwrap_or(u64::MAX));
     }
 }
 

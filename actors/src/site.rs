@@ -28,7 +28,7 @@ pub(crate) use self::{
     lane::Lane,
 };
 use crate::{
-    figures::Raised,
+    figures::{Raised, ReceiverFigures},
     message,
     node::Node,
     registry::{Presence, Resident, Seat, Share},
@@ -59,7 +59,7 @@ pub(crate) struct SiteActor;
 /// What it knows.
 pub(crate) struct State {
     presence: Presence<SiteActor>,
-    queue: FairQueue<(Job, Raised)>,
+    queue: FairQueue<(Job, [Raised; 2])>,
     busy: usize,
     next_tick: Option<Timestamp>,
     leaving: bool,
@@ -72,7 +72,9 @@ impl Resident for SiteActor {
     type Desk = Arc<Lane>;
 
     fn desk(node: &Node, key: &SiteKey) -> Arc<Lane> {
-        Arc::new(Lane::new(node.options.lane_depth, node.gates.of(key.shape)))
+        let group = key.shape.group.map(|group| node.rules.name(group));
+        let figures = ReceiverFigures::new(group.as_deref().unwrap_or("other"));
+        Arc::new(Lane::new(node.options.lane_depth, node.gates.of(key.shape), figures))
     }
 
     fn crashed(node: &Node) {
@@ -112,7 +114,9 @@ impl Actor for SiteActor {
             state.presence.hand_on(msg);
             return Ok(());
         }
-        let waiting = || state.presence.context().figures.waiting.raise();
+        let all = &state.presence.context().figures.waiting;
+        let here = &state.presence.desk().figures.waiting;
+        let waiting = || [all.raise(), here.raise()];
         match msg {
             Msg::Job(job) => state.queue.push_back(job.tenant, (*job, waiting())),
             Msg::Back(job) => state.queue.push_front(job.tenant, (*job, waiting())),

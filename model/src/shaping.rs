@@ -14,7 +14,7 @@
 mod pace;
 mod shipped;
 
-use std::num::NonZeroU32;
+use std::{fmt, num::NonZeroU32};
 
 pub use self::pace::{Pace, Slowed};
 use crate::{
@@ -120,6 +120,15 @@ impl Pattern {
     }
 }
 
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Domain(name) | Self::Host(name) => f.write_str(name.as_str()),
+            Self::HostsBelow(name) => write!(f, "*.{}", name.as_str()),
+        }
+    }
+}
+
 /// Limits for some receivers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
@@ -169,6 +178,14 @@ impl Rules {
             return Err(TooManyRules);
         }
         Ok(Self { defaults, configured, shipped: shipped::rules() })
+    }
+
+    /// What a group is called: the first of its rule's patterns. There are as many names as rules,
+    /// so they can stand where names must be few.
+    pub fn name(&self, group: Group) -> String {
+        let mut rules = self.configured.iter().chain(&self.shipped);
+        let first = rules.nth(usize::from(group.0)).and_then(|rule| rule.patterns.first());
+        first.map(ToString::to_string).unwrap_or_default()
     }
 
     /// What holds for mail to `domain` that goes to the mail host `mx`, in lower case without the

@@ -11,6 +11,7 @@ use super::{
     places::{Place, Places, room},
     queue::FairQueue,
 };
+use crate::figures::ReceiverFigures;
 
 /// Names that stand before a full lane: 16 octets each. Who finds these taken too comes back by its
 /// alarm, a few seconds later.
@@ -23,10 +24,11 @@ pub(crate) struct Lane {
     pause: Mutex<Pause>,
     pub(super) gate: Arc<Gate>,
     pub(super) door: Door,
+    pub(super) figures: ReceiverFigures,
 }
 
 impl Lane {
-    pub(crate) fn new(depth: usize, gate: Arc<Gate>) -> Self {
+    pub(crate) fn new(depth: usize, gate: Arc<Gate>, figures: ReceiverFigures) -> Self {
         let door = gate.door();
         Self {
             places: Places::new(depth),
@@ -34,6 +36,7 @@ impl Lane {
             pause: Mutex::default(),
             gate,
             door,
+            figures,
         }
     }
 

@@ -88,8 +88,16 @@ pub(super) async fn work(node: Arc<Node>, lane: Arc<Lane>, site: ActorRef<Msg>, 
     let outcomes = attempt.run(&envelope, &printed, turn, kept, &mut answer).await;
     drop((flight, raised));
     match outcomes {
-        Ok(outcomes) => answer.each(outcomes),
-        Err(outcome) => answer.all(&outcome),
+        Ok(outcomes) => {
+            for outcome in &outcomes {
+                lane.figures.count(outcome, 1);
+            }
+            answer.each(outcomes);
+        }
+        Err(outcome) => {
+            lane.figures.count(&outcome, recipients.len());
+            answer.all(&outcome);
+        }
     }
 }
 

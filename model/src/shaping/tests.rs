@@ -46,6 +46,7 @@ fn large_receivers_are_known_by_their_mail_hosts() {
     assert_eq!(limits(&gmail), (5, 50, None));
     assert!(gmail.group.is_some());
     assert_eq!(gmail, hosted, "one receiver, whatever the domain");
+    assert_eq!(rules.name(gmail.group.unwrap()), "*.google.com");
     let yahoo = rules.shape(Some(&name("yahoo.com")), "mta5.am0.yahoodns.net");
     assert_eq!(limits(&yahoo), (10, 20, None));
     assert_ne!(yahoo.group, gmail.group);
@@ -87,6 +88,8 @@ fn the_closest_rule_has_the_last_word_and_leaves_the_rest_as_it_was() {
         assert!(group.is_some() && !groups[..place].contains(group), "{groups:?}");
     }
     assert_eq!(shape("b.example", "y.l.google.com"), shape("a.example", "x.l.google.com"));
+    let names = groups.map(|group| rules.name(group.unwrap()));
+    assert_eq!(names, ["*.google.com", "*.l.google.com", "alt1.l.google.com", "example.com"]);
 }
 
 #[test]
