@@ -44,11 +44,37 @@ pub struct Upcaster {
 /// Every upcaster there is. No event has a second version yet.
 pub const UPCASTERS: &[Upcaster] = &[];
 
-#[derive(Deserialize)]
-struct Header<'a> {
+/// What every event begins with.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Header<'a> {
     #[serde(rename = "type", borrow)]
-    kind: std::borrow::Cow<'a, str>,
-    v: u16,
+    pub(crate) kind: std::borrow::Cow<'a, str>,
+    pub(crate) v: u16,
+}
+
+impl<'a> Header<'a> {
+    /// Reads it. As we write it, it stands in front, and the rest is not looked at; in another
+    /// order it is looked for.
+    pub(crate) fn read(data: &'a [u8]) -> Result<Self, serde_json::Error> {
+        match Self::in_front(data) {
+            Some(header) => Ok(header),
+            None => serde_json::from_slice(data),
+        }
+    }
+
+    fn in_front(data: &'a [u8]) -> Option<Self> {
+        let rest = data.strip_prefix(br#"{"type":""#)?;
+        let end =
+            rest.iter().take(64).position(|byte| !matches!(byte, b'a'..=b'z' | b'_' | b'.'))?;
+        let (kind, rest) = rest.split_at_checked(end)?;
+        let rest = rest.strip_prefix(br#"","v":"#)?;
+        let digits = rest.iter().take(5).take_while(|byte| byte.is_ascii_digit()).count();
+        let (v, rest) = rest.split_at_checked(digits)?;
+        // Else it may be a number of another form.
+        matches!(rest.first(), Some(b',' | b'}')).then_some(())?;
+        let v = std::str::from_utf8(v).ok()?.parse().ok()?;
+        Some(Self { kind: std::str::from_utf8(kind).ok()?.into(), v })
+    }
 }
 
 #[derive(Serialize)]
@@ -156,7 +182,7 @@ pub enum Event {
 impl Event {
     /// Reads what the log holds for `stream`.
     pub fn decode(stream: StreamId, data: &[u8]) -> Result<Self, UndecodableEvent> {
-        let Header { kind, v } = serde_json::from_slice(data)?;
+        let Header { kind, v } = Header::read(data)?;
         match stream {
             StreamId::Tenant(_) => TenantEvent::decode(&kind, v, data).map(Self::Tenant),
             StreamId::Domain(_) => DomainEvent::decode(&kind, v, data).map(Self::Domain),
@@ -285,6 +311,27 @@ mod tests {
     fn a_version_from_the_future_is_refused_not_guessed() {
         let read = decode_body::<Third>(STEPS, br#"{"whole":1}"#, "x.y", 4, 3);
         assert!(matches!(read, Err(UndecodableEvent::Unknown { version: 4, .. })));
+    }
+
+    #[test]
+    fn the_header_is_found_in_front_and_elsewhere() {
+        let read = |text: &'static str| {
+            Header::read(text.as_bytes()).ok().map(|header| (header.kind.into_owned(), header.v))
+        };
+        let found = Some(("message.accepted".to_owned(), 12));
+        assert_eq!(read(r#"{"type":"message.accepted","v":12}"#), found);
+        assert_eq!(read(r#"{"type":"message.accepted","v":12,"x":1}"#), found);
+        assert_eq!(read(r#"{ "x":1, "v":12, "type":"message.\u0061ccepted"}"#), found);
+        assert_eq!(Header::in_front(br#"{"v":12,"type":"message.accepted"}"#), None);
+        for wrong in [
+            r#"{"type":"message.accepted","v":1.5}"#,
+            r#"{"type":"message.accepted","v":-1}"#,
+            r#"{"type":"message.accepted","v":70000}"#,
+            r#"{"type":"message.accepted","v":1"#,
+            r#"{"type":"message.accepted"}"#,
+        ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

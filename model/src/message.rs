@@ -7,6 +7,7 @@
 mod decide;
 mod events;
 mod state;
+mod step;
 
 pub use decide::{Accept, Command, Facts, Refusal, Report, SenderStanding, decide};
 pub use events::{
@@ -15,6 +16,7 @@ pub use events::{
     TemplateUse,
 };
 pub use state::{Message, MessageStatus, RecipientState, RecipientStatus};
+pub use step::{End, Step};
 
 /// Most recipients of one message: to, cc and bcc together.
 pub const MAX_RECIPIENTS: usize = 50;

@@ -18,7 +18,7 @@ use model::{
     DomainId, Event, MessageId, StreamId, SuppressionId, TemplateId, TenantId, UserId,
     domain::DomainEvent,
     event::{MAX_EVENT_OCTETS, UPCASTERS},
-    message::MessageEvent,
+    message::{MessageEvent, Step},
     suppression::SuppressionEvent,
     template::TemplateEvent,
     tenant::TenantEvent,
@@ -108,6 +108,30 @@ fn every_file_decodes_and_is_written_again_to_the_same_bytes() {
         assert_eq!(Event::decode(stream(kind(&name)), &encode(&event)).unwrap(), event, "{name}");
         assert!(bytes.len() < MAX_EVENT_OCTETS);
     }
+}
+
+#[test]
+fn the_step_of_a_message_is_the_same_read_in_part_and_whole() {
+    let mut steps = 0;
+    for (name, bytes) in files().into_iter().filter(|(name, _)| name.starts_with("message.")) {
+        let Event::Message(event) = Event::decode(stream("message"), &bytes).unwrap() else {
+            panic!("{name}");
+        };
+        assert_eq!(Step::of(event.clone()).kind(), event.kind());
+        assert_eq!(Step::decode(&bytes).unwrap(), Step::of(event), "{name}");
+        let text = String::from_utf8(bytes).unwrap();
+        for changed in [
+            text.replacen("\"v\":1", "\"v\":2", 1),
+            text.replacen(kind(&name), "message.teleported", 1),
+            text.replacen("\"recipient", "\"recipiend", 1),
+            text[..text.len() - 1].to_owned(),
+        ] {
+            let whole = changed == text;
+            assert_eq!(Step::decode(changed.as_bytes()).is_ok(), whole, "{changed}");
+        }
+        steps += 1;
+    }
+    assert!(steps > MessageEvent::KINDS.len());
 }
 
 #[test]

@@ -1,0 +1,141 @@
+//! What an event does to the course of a message, without what was said: a fifth of the work of
+//! reading it whole, for those who go through millions.
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::events::{Accepted, MessageEvent, Scheduled};
+use crate::{
+    event::{Header, UPCASTERS, UndecodableEvent},
+    ids::RecipientIndex,
+    time::Timestamp,
+};
+
+/// An event of a message, as far as counting and waiting go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// [`MessageEvent::Accepted`], whole.
+    Accepted(Box<Accepted>),
+    /// [`MessageEvent::Scheduled`], whole.
+    Scheduled(Scheduled),
+    /// [`MessageEvent::Deferred`].
+    Deferred {
+        /// Which recipient.
+        recipient: RecipientIndex,
+        /// The how many-th attempt at it, from 1.
+        attempt: u16,
+        /// When the next one is due.
+        next_attempt_at: Timestamp,
+    },
+    /// A recipient came to its end.
+    Ended {
+        /// Which recipient.
+        recipient: RecipientIndex,
+        /// How.
+        end: End,
+    },
+}
+
+/// How a recipient ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum End {
+    /// [`MessageEvent::Suppressed`].
+    Suppressed,
+    /// [`MessageEvent::Delivered`].
+    Delivered,
+    /// [`MessageEvent::Bounced`].
+    Bounced,
+    /// [`MessageEvent::Failed`].
+    Failed,
+    /// [`MessageEvent::Canceled`].
+    Canceled,
+}
+
+impl Step {
+    /// The step that an event is.
+    pub fn of(event: MessageEvent) -> Self {
+        let ended = |recipient, end| Self::Ended { recipient, end };
+        match event {
+            MessageEvent::Accepted(accepted) => Self::Accepted(Box::new(accepted)),
+            MessageEvent::Scheduled(scheduled) => Self::Scheduled(scheduled),
+            MessageEvent::Deferred(deferred) => Self::Deferred {
+                recipient: deferred.attempt.recipient,
+                attempt: deferred.attempt.attempt,
+                next_attempt_at: deferred.next_attempt_at,
+            },
+            MessageEvent::Suppressed(event) => ended(event.recipient, End::Suppressed),
+            MessageEvent::Delivered(event) => ended(event.attempt.recipient, End::Delivered),
+            MessageEvent::Bounced(event) => ended(event.attempt.recipient, End::Bounced),
+            MessageEvent::Failed(event) => ended(event.recipient, End::Failed),
+            MessageEvent::Canceled(event) => ended(event.recipient, End::Canceled),
+        }
+    }
+
+    /// Reads what the log holds for a message. Of what a step does not tell, only the form is
+    /// checked: [`MessageEvent`]'s own reading may still refuse it.
+    ///
+    /// # Errors
+    /// It is not JSON, lacks a field that the step needs, or is of a type or version that is not
+    /// known.
+    pub fn decode(data: &[u8]) -> Result<Self, UndecodableEvent> {
+        let header = Header::read(data)?;
+        // Where there are two versions, both are read whole.
+        let current = header.v == 1 && UPCASTERS.iter().all(|step| step.kind != header.kind);
+        let end = match header.kind.as_ref() {
+            "message.accepted" if current => {
+                return read(data).map(|accepted| Self::Accepted(Box::new(accepted)));
+            }
+            "message.deferred" if current => {
+                let Put { recipient, attempt, next_attempt_at } = read(data)?;
+                return Ok(Self::Deferred { recipient, attempt, next_attempt_at });
+            }
+            "message.suppressed" if current => End::Suppressed,
+            "message.delivered" if current => End::Delivered,
+            "message.bounced" if current => End::Bounced,
+            "message.failed" if current => End::Failed,
+            "message.canceled" if current => End::Canceled,
+            kind => return MessageEvent::decode(kind, header.v, data).map(Self::of),
+        };
+        let About { recipient } = read(data)?;
+        Ok(Self::Ended { recipient, end })
+    }
+
+    /// The recipient that it is about; `None`: it is about all.
+    pub const fn recipient(&self) -> Option<RecipientIndex> {
+        match self {
+            Self::Accepted(_) | Self::Scheduled(_) => None,
+            Self::Deferred { recipient, .. } | Self::Ended { recipient, .. } => Some(*recipient),
+        }
+    }
+
+    /// The event's `type`.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Accepted(_) => "message.accepted",
+            Self::Scheduled(_) => "message.scheduled",
+            Self::Deferred { .. } => "message.deferred",
+            Self::Ended { end, .. } => match end {
+                End::Suppressed => "message.suppressed",
+                End::Delivered => "message.delivered",
+                End::Bounced => "message.bounced",
+                End::Failed => "message.failed",
+                End::Canceled => "message.canceled",
+            },
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct About {
+    recipient: RecipientIndex,
+}
+
+#[derive(Deserialize)]
+struct Put {
+    recipient: RecipientIndex,
+    attempt: u16,
+    next_attempt_at: Timestamp,
+}
+
+fn read<T: DeserializeOwned>(data: &[u8]) -> Result<T, UndecodableEvent> {
+    Ok(serde_json::from_slice(data)?)
+}
