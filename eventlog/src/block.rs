@@ -13,6 +13,9 @@
 //! The events' own hashes are not kept: they are made again from the first one, which also proves
 //! the block. 32 bytes that do not compress would be a third of an event.
 
+use std::cell::RefCell;
+
+use bytes::Bytes;
 use model::Timestamp;
 
 use crate::{
@@ -90,6 +93,23 @@ impl OpenBlock {
     }
 }
 
+/// Decompresses a block. Each thread keeps what it needs for that: making it costs as much as using
+/// it.
+fn decompress(bytes: &[u8], raw_len: usize) -> Result<Bytes, Malformed> {
+    thread_local! {
+        static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> =
+            const { RefCell::new(None) };
+    }
+    let wrong = |_| Malformed("a block that does not decompress");
+    DECOMPRESSOR.with_borrow_mut(|kept| {
+        let decompressor = match kept {
+            Some(decompressor) => decompressor,
+            None => kept.insert(zstd::bulk::Decompressor::new().map_err(wrong)?),
+        };
+        decompressor.decompress(bytes, raw_len).map(Bytes::from).map_err(wrong)
+    })
+}
+
 /// A block read back, its chain checked.
 #[derive(Debug)]
 pub(crate) struct Block {
@@ -116,13 +136,12 @@ impl Block {
             hash: ChainHash::from_bytes(take(bytes)?),
         };
         let hash = ChainHash::from_bytes(take(bytes)?);
-        let raw = zstd::bulk::decompress(bytes, raw_len)
-            .map_err(|_| Malformed("a block that does not decompress"))?;
-        let mut raw = raw.as_slice();
+        let raw = decompress(bytes, raw_len)?;
+        let mut left = raw.as_ref();
         let mut end = before;
         let mut events = Vec::with_capacity(count);
-        while !raw.is_empty() {
-            events.push(end.read(&mut raw)?);
+        while !left.is_empty() {
+            events.push(end.read(&mut left, |data| raw.slice_ref(data))?);
         }
         if events.len() != count || end.hash != hash {
             return Err(Malformed("the chain does not hold within a block"));

@@ -15,6 +15,7 @@
 
 use std::{collections::HashSet, fmt, pin::Pin};
 
+use bytes::Bytes;
 use model::{EventId, StreamId, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -85,8 +86,9 @@ pub struct Recorded {
     pub at: Timestamp,
     /// Where the content that came with it lies.
     pub content: Box<[ContentLocation]>,
-    /// The text of a JSON object.
-    pub data: Box<[u8]>,
+    /// The text of a JSON object. A part of the block that it was read in: whoever keeps it keeps
+    /// the block.
+    pub data: Bytes,
     /// Covers this event and every one before it.
     pub hash: ChainHash,
 }
@@ -297,7 +299,7 @@ impl ChainEnd {
                 id: event.id,
                 at,
                 content: std::mem::take(&mut content),
-                data: event.data,
+                data: event.data.into(),
                 hash: ChainHash::START,
             };
             let start = out.len();
@@ -309,10 +311,15 @@ impl ChainEnd {
         Appended { last_position: self.position, last_version: version, at }
     }
 
-    /// Reads the event that follows this place from the front of `bytes`.
-    pub(crate) fn read(&mut self, bytes: &mut &[u8]) -> Result<Recorded, Malformed> {
+    /// Reads the event that follows this place from the front of `bytes`; `keep` makes its data
+    /// outlast them.
+    pub(crate) fn read(
+        &mut self,
+        bytes: &mut &[u8],
+        keep: impl Fn(&[u8]) -> Bytes,
+    ) -> Result<Recorded, Malformed> {
         let whole = *bytes;
-        let mut event = Recorded::decode(bytes)?;
+        let mut event = Recorded::decode(bytes, keep)?;
         let used = whole.len() - bytes.len();
         if event.position != self.position.next() {
             return Err(Malformed("its events do not stand in order"));
@@ -368,7 +375,7 @@ impl Recorded {
     }
 
     /// Reads one event from the front; its hash is not yet known.
-    fn decode(bytes: &mut &[u8]) -> Result<Self, Malformed> {
+    fn decode(bytes: &mut &[u8], keep: impl Fn(&[u8]) -> Bytes) -> Result<Self, Malformed> {
         let position = Position::new(take_u64(bytes)?);
         let stream = StreamId::from_bytes(take(bytes)?).ok_or(Malformed("unknown stream kind"))?;
         let version = Version::new(take_u64(bytes)?);
@@ -403,7 +410,7 @@ impl Recorded {
             id,
             at: Timestamp::from_millis(at),
             content: content.into_boxed_slice(),
-            data: data.into(),
+            data: keep(data),
             hash: ChainHash::START,
         })
     }
@@ -461,7 +468,7 @@ mod tests {
         let mut reading = ChainEnd::START;
         let mut bytes = out.as_slice();
         for expected in &recorded {
-            assert_eq!(&reading.read(&mut bytes).unwrap(), expected);
+            assert_eq!(&reading.read(&mut bytes, Bytes::copy_from_slice).unwrap(), expected);
         }
         assert!(bytes.is_empty());
         assert_eq!(reading, end);
@@ -476,7 +483,7 @@ mod tests {
             let mut flipped = out.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             let mut start = ChainEnd::START;
-            if let Ok(event) = start.read(&mut flipped.as_slice()) {
+            if let Ok(event) = start.read(&mut flipped.as_slice(), Bytes::copy_from_slice) {
                 assert_ne!(event.hash, recorded[0].hash, "bit {bit}");
             }
         }

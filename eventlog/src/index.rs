@@ -17,7 +17,7 @@ use model::{StreamId, Timestamp};
 use parking_lot::Mutex;
 
 use crate::{
-    block::{Block, OpenBlock},
+    block::{Block, MAX_BLOCK_EVENTS, OpenBlock},
     contract::{MAX_READ_BYTES, MAX_READ_EVENTS},
     engine::{self, EngineError},
     error::ReadError,
@@ -136,6 +136,27 @@ impl Index {
         Ok(Some(block))
     }
 
+    /// The blocks from the one in which a position lies, to read through them; they do not push
+    /// others out of the cache.
+    pub(crate) fn blocks_from(
+        &self,
+        position: Position,
+    ) -> Result<impl Iterator<Item = Result<Block, IndexError>> + use<>, IndexError> {
+        let first = block_key(Position::START)..=block_key(position);
+        let first = engine::guarded(|| self.db.range(first).next_back().transpose())?;
+        let from = first.map_or(block_key(position).as_slice().into(), |(key, _)| key);
+        let mut rows = self.db.range(from..sled::IVec::from(&[BLOCK + 1]));
+        Ok(std::iter::from_fn(move || {
+            let row = engine::guarded(|| rows.next().transpose()).map_err(IndexError::from);
+            row.transpose().map(|row| {
+                let (key, value) = row?;
+                let first = Position::new(number(&key).unwrap_or_default());
+                Block::read(first, &value)
+                    .map_err(|Malformed(what)| IndexError::Damaged { position: first, what })
+            })
+        }))
+    }
+
     /// Sealed events after a position, within the bounds of one read.
     pub(crate) fn read_all(
         &self,
@@ -143,30 +164,37 @@ impl Index {
         limit: usize,
     ) -> Result<Vec<Recorded>, IndexError> {
         let limit = limit.min(MAX_READ_EVENTS);
-        let (mut events, mut bytes) = (Vec::new(), 0);
-        let mut next = after.next();
-        let mut reached: Option<ChainEnd> = None;
-        'blocks: while events.len() < limit {
-            let Some(block) = self.block_at(next)? else { break };
-            // The block before may have been cached while it was still open, and be shorter than
-            // it is now: then this one is its longer self.
-            if reached.is_some_and(|end| block.end_at(end.position) != Some(end)) {
-                return Err(IndexError::Damaged {
-                    position: next,
-                    what: "the chain does not hold between two blocks",
-                });
-            }
-            for event in block.events.iter().filter(|event| event.position >= next) {
-                bytes += event.encoded_len();
-                if events.len() >= limit || (bytes > MAX_READ_BYTES && !events.is_empty()) {
-                    break 'blocks;
-                }
-                events.push(event.clone());
-            }
-            reached = Some(block.end());
-            next = block.end().position.next();
+        if limit <= MAX_BLOCK_EVENTS {
+            return self.read_few(after, limit);
         }
-        Ok(events)
+        let mut page = Page::after(after, limit);
+        for block in self.blocks_from(after.next())? {
+            let block = block?;
+            match page.joins(&block)? {
+                Joint::Sound => {}
+                // The block before was still open when it was read: the next read finds its
+                // longer self.
+                Joint::Gap => break,
+            }
+            let end = block.end();
+            if !page.take(block.events.into_iter(), end) {
+                break;
+            }
+        }
+        Ok(page.events)
+    }
+
+    /// The same for few events, which others want, too: from the cache.
+    fn read_few(&self, after: Position, limit: usize) -> Result<Vec<Recorded>, IndexError> {
+        let mut page = Page::after(after, limit);
+        while let Some(block) = self.block_at(page.next)? {
+            if matches!(page.joins(&block)?, Joint::Gap)
+                || !page.take(block.events.iter().cloned(), block.end())
+            {
+                break;
+            }
+        }
+        Ok(page.events)
     }
 
     /// Sealed events of a stream in `(after, before)`, within the bounds of one read.
@@ -244,6 +272,59 @@ impl Index {
     pub(crate) fn sync(&self) -> Result<(), IndexError> {
         engine::guarded(|| self.db.flush())?;
         Ok(engine::sync(&self.dir)?)
+    }
+}
+
+/// How a block stands to the one before it.
+enum Joint {
+    /// It goes on where that ends, or is its longer self.
+    Sound,
+    /// There are events between the two.
+    Gap,
+}
+
+/// Events that one read has found so far.
+struct Page {
+    events: Vec<Recorded>,
+    limit: usize,
+    bytes: usize,
+    next: Position,
+    reached: Option<ChainEnd>,
+}
+
+impl Page {
+    fn after(after: Position, limit: usize) -> Self {
+        Self { events: Vec::new(), limit, bytes: 0, next: after.next(), reached: None }
+    }
+
+    fn joins(&self, block: &Block) -> Result<Joint, IndexError> {
+        if block.end().position < self.next || block.before.position >= self.next {
+            return Ok(Joint::Gap);
+        }
+        // The block before may have been read while it was still open, and be shorter than it is
+        // now: then this one is its longer self.
+        if self.reached.is_some_and(|end| block.end_at(end.position) != Some(end)) {
+            return Err(IndexError::Damaged {
+                position: self.next,
+                what: "the chain does not hold between two blocks",
+            });
+        }
+        Ok(Joint::Sound)
+    }
+
+    /// Takes the events of a block that ends at `end`; `false` once there are enough.
+    fn take(&mut self, events: impl Iterator<Item = Recorded>, end: ChainEnd) -> bool {
+        for event in events.filter(|event| event.position >= self.next) {
+            self.bytes += event.encoded_len();
+            let full = self.bytes > MAX_READ_BYTES && !self.events.is_empty();
+            if self.events.len() >= self.limit || full {
+                return false;
+            }
+            self.events.push(event);
+        }
+        self.reached = Some(end);
+        self.next = end.position.next();
+        self.events.len() < self.limit
     }
 }
 

@@ -180,8 +180,19 @@ impl Scan {
         self
     }
 
-    /// sled panics on ranges that end before they begin.
-    fn is_empty(&self) -> bool {
+    /// Where it begins and where it ends, whichever end comes first.
+    pub fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
+        (self.from.as_ref().map(Vec::as_slice), self.to.as_ref().map(Vec::as_slice))
+    }
+
+    /// Whether the last row comes first.
+    pub const fn is_reversed(&self) -> bool {
+        self.reverse
+    }
+
+    /// Whether no key can lie in it: it ends before it begins. sled panics on such ranges, and so
+    /// do those of the standard library.
+    pub fn is_empty(&self) -> bool {
         match (&self.from, &self.to) {
             (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
             (Bound::Included(from), Bound::Included(to)) => from > to,

@@ -1,6 +1,7 @@
 //! Checking everything: every checksum, the chain from its first event, the tree, what was signed of
 //! them, the stream index and the content that events name.
 
+mod stretch;
 mod walk;
 
 use std::{path::Path, sync::Arc};
@@ -18,10 +19,10 @@ use crate::{
 };
 
 pub use self::walk::Signed;
-use self::walk::Walk;
+use self::{stretch::Stretch, walk::Walk};
 
-/// Events read at once.
-const PAGE: usize = 1024;
+/// Events that one thread checks at once.
+const STRETCH: u64 = 8192;
 
 /// What was checked and found well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -137,21 +138,21 @@ fn verify_sealed(
     let sealed = index.end().map_err(index_error)?;
     let tree = index.has_tree(sealed.position).map_err(index_error)?.then_some(index);
     let mut report = VerifyReport::default();
-    while walk.end.position < sealed.position {
-        let events = index.read_all(walk.end.position, PAGE).map_err(index_error)?;
-        if events.is_empty() {
-            return Err(bad(walk.end.position.next(), "a sealed event is missing"));
-        }
-        // What was sealed while we read, the next check has.
-        for event in events.iter().filter(|event| event.position <= sealed.position) {
-            walk.step(event, tree)?;
-            check_indexed(index, event)?;
-            check_content(content, event, &mut report)?;
-            if event.position == sealed.position && event.hash != sealed.hash {
-                return Err(bad(event.position, "the chain differs from sled's checkpoint"));
-            }
-        }
+    let begun = walk.end.position;
+    let check = |number: u64| {
+        let after = begun.plus(number.saturating_mul(STRETCH));
+        Stretch::check(index, content, after, after.plus(STRETCH).min(sealed.position))
+    };
+    let count = sealed.position.get().saturating_sub(begun.get()).div_ceil(STRETCH);
+    stretch::each(count, check, |stretch| {
+        walk.join(&stretch, tree)?;
+        report.content += stretch.content;
+        report.forgotten += stretch.forgotten;
         progress(walk.end.position.get(), sealed.position.get());
+        Ok(())
+    })?;
+    if walk.end.position == sealed.position && walk.end.hash != sealed.hash {
+        return Err(bad(sealed.position, "the chain differs from sled's checkpoint"));
     }
     report.head = sealed.position;
     report.sealed = sealed.position;

@@ -9,6 +9,8 @@
 //! | 4 | CRC32 of the 20 bytes before |
 //! | … | body: the encoded events, then the chain's hash after the last (32) |
 
+use bytes::Bytes;
+
 use crate::{
     event::{ChainEnd, Malformed, Recorded, take, take_u32, take_u64},
     position::Position,
@@ -71,7 +73,8 @@ impl FrameHeader {
         let mut events = Vec::new();
         let mut reached = *end;
         while !bytes.is_empty() {
-            events.push(reached.read(&mut bytes)?);
+            // The buffer is used again for the next frame.
+            events.push(reached.read(&mut bytes, Bytes::copy_from_slice)?);
         }
         if reached.hash.as_bytes() != hash {
             return Err(Malformed("the chain does not hold"));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{VerifyError, bad, index_error};
+use super::{VerifyError, bad, index_error, stretch::Stretch};
 use crate::{
     checkpoint_file::{Checkpoints, CheckpointsError},
     event::{ChainEnd, Recorded},
@@ -152,9 +152,31 @@ impl Walk {
         if event.position != self.end.position.next() || event.hash != linked {
             return Err(bad(event.position, "the chain does not hold"));
         }
-        self.end = ChainEnd { position: event.position, hash: event.hash, at: event.at };
+        let end = ChainEnd { position: event.position, hash: event.hash, at: event.at };
+        self.take(end, TreeHash::of_marked_leaf(&self.encoded), index)
+    }
+
+    /// Events whose own chain was checked.
+    pub(super) fn join(
+        &mut self,
+        stretch: &Stretch,
+        index: Option<&Index>,
+    ) -> Result<(), VerifyError> {
+        if stretch.before != self.end {
+            return Err(bad(self.end.position.next(), "the chain does not hold"));
+        }
+        stretch.events.iter().try_for_each(|(end, leaf)| self.take(*end, *leaf, index))
+    }
+
+    fn take(
+        &mut self,
+        end: ChainEnd,
+        leaf: TreeHash,
+        index: Option<&Index>,
+    ) -> Result<(), VerifyError> {
+        self.end = end;
         let mut full = Vec::new();
-        self.tree.push(TreeHash::of_marked_leaf(&self.encoded), |level, place, hash| {
+        self.tree.push(leaf, |level, place, hash| {
             if level >= STORED_LEVEL {
                 full.push((level, place, hash));
             }
@@ -163,10 +185,7 @@ impl Walk {
             let Some(index) = index else { break };
             if index.stored_node(level, place).map_err(index_error)? != Some(hash) {
                 let first = Position::new((place << level) + 1);
-                return Err(bad(
-                    first,
-                    format!("the stored tree differs up to {}", event.position),
-                ));
+                return Err(bad(first, format!("the stored tree differs up to {}", end.position)));
             }
         }
         self.meet()

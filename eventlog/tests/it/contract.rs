@@ -31,7 +31,7 @@ fn an_append_is_read_back_and_announced() {
         assert_eq!(*head.borrow(), Position::new(2));
         let events = log.read_stream(stream(1), Version::NONE, 10).unwrap();
         assert_eq!(events, log.read_all(Position::START, 10).unwrap());
-        assert_eq!(events[1].data, crate::support::event(11).data);
+        assert_eq!(*events[1].data, *crate::support::event(11).data);
         assert_eq!(events[1].id, crate::support::event(11).id);
         assert_eq!(log.read_stream(stream(1), Version::new(1), 10).unwrap(), events[1..]);
         assert_eq!(log.read_all(Position::new(1), 10).unwrap(), events[1..]);

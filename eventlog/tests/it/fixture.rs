@@ -53,7 +53,7 @@ fn check(dir: &Path) {
     assert_in_order(&events);
     for (number, recorded) in (0..).zip(&events) {
         assert_eq!(recorded.stream, stream(number / 3 % 50));
-        assert_eq!((recorded.id, &recorded.data), (event(number).id, &event(number).data));
+        assert_eq!((recorded.id, &*recorded.data), (event(number).id, &*event(number).data));
     }
     assert_eq!(
         events.last().unwrap().hash.to_string(),

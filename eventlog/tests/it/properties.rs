@@ -87,7 +87,7 @@ fn check<'a>(
         prop_assert_eq!(event.position.get(), index as u64 + 1);
         prop_assert_eq!(event.stream, stream(*to));
         prop_assert_eq!(event.version.get(), *version);
-        prop_assert_eq!(&event.data, &crate::support::event(*number).data);
+        prop_assert_eq!(&*event.data, &*crate::support::event(*number).data);
         for location in &event.content {
             prop_assert!(log.read_content(location).is_ok());
         }

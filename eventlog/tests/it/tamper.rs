@@ -70,7 +70,7 @@ fn forge(truth: &Path, events: &[Recorded]) -> tempfile::TempDir {
             stream: event.stream,
             expected: *version,
             at: event.at,
-            events: vec![NewEvent { id: event.id, data: event.data.clone() }],
+            events: vec![NewEvent { id: event.id, data: event.data.as_ref().into() }],
             content: Vec::new(),
         };
         *version = version.next();
@@ -93,7 +93,7 @@ fn a_forged_history_is_found_whatever_was_done_to_it() {
     assert_eq!(check(same.path(), None), Ok(Position::new(900)), "the same history is no forgery");
 
     let mut edited = events.clone();
-    edited[449].data = (*b"{\"type\":\"test.happened\",\"v\":1,\"number\":0}").into();
+    edited[449].data = b"{\"type\":\"test.happened\",\"v\":1,\"number\":0}".as_slice().into();
     let mut removed = events.clone();
     removed.remove(449);
     let mut swapped = events.clone();
@@ -165,7 +165,7 @@ fn a_check_can_begin_at_a_checkpoint_and_reads_only_what_came_after() {
         assert_eq!(check(truth.path(), Some(from.clone())), Ok(Position::new(900)));
     }
     let mut edited = events;
-    edited[449].data = (*b"{\"type\":\"test.happened\",\"v\":1,\"number\":0}").into();
+    edited[449].data = b"{\"type\":\"test.happened\",\"v\":1,\"number\":0}".as_slice().into();
     let edited = forge(truth.path(), &edited);
     // What was changed after it is found; one that covers the change does not fit.
     assert_eq!(check(edited.path(), Some(all[0].clone())).unwrap_err().0, 301);

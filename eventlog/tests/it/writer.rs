@@ -128,7 +128,7 @@ pub(crate) fn assert_all_there(
         let found = events.get(at - 1).unwrap_or_else(|| panic!("lost: {ack:?}"));
         assert_eq!(found.position, Position::new(ack.position));
         assert_eq!(found.stream, stream(ack.stream), "{ack:?}");
-        assert_eq!(found.data, event(ack.number).data, "{ack:?}");
+        assert_eq!(*found.data, *event(ack.number).data, "{ack:?}");
     }
     for location in events.iter().flat_map(|event| event.content.iter()) {
         log.read_content(location).unwrap();
