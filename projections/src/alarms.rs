@@ -1,15 +1,15 @@
 //! When each unfinished message must be looked at again: so that no crash leaves one waiting for
 //! ever.
 
-use eventlog::{Scan, Table};
-use model::{Event, MessageId, RecipientIndex, StreamId, Timestamp, message::MessageEvent};
+use eventlog::Scan;
+use model::{MessageId, RecipientIndex, StreamId, Timestamp, message::Step};
 
 use crate::{
     codec::{Malformed, Reader, join},
     error::{Halt, QueryError},
-    fact::{Fact, malformed},
+    fact::{Fact, Known, Origin, malformed},
+    layer::{Round, Rows},
     projection::Projection,
-    round::Round,
 };
 
 const NAME: &str = "alarms";
@@ -66,11 +66,11 @@ impl AlarmCursor {
 /// The alarms: exactly one for every unfinished message, at [`model::message::Message::next_alarm`].
 #[derive(Debug, Clone)]
 pub struct Alarms {
-    table: Table,
+    table: Rows,
 }
 
 impl Alarms {
-    pub(crate) const fn new(table: Table) -> Self {
+    pub(crate) const fn new(table: Rows) -> Self {
         Self { table }
     }
 
@@ -169,25 +169,20 @@ impl Waiting {
         self.open.iter().map(|(_, next)| *next).min().map(|next| next.min(self.expires_at))
     }
 
-    fn evolve(&mut self, event: &MessageEvent) {
-        match event {
-            MessageEvent::Accepted(_) => {}
-            MessageEvent::Scheduled(scheduled) => {
+    fn evolve(&mut self, step: &Step) {
+        match step {
+            Step::Accepted(_) => {}
+            Step::Scheduled(scheduled) => {
                 for (_, next) in &mut self.open {
                     *next = scheduled.until;
                 }
             }
-            MessageEvent::Deferred(deferred) => {
-                let recipient = deferred.attempt.recipient;
-                if let Some((_, next)) = self.open.iter_mut().find(|(open, _)| *open == recipient) {
-                    *next = deferred.next_attempt_at;
+            Step::Deferred { recipient, next_attempt_at, .. } => {
+                if let Some((_, next)) = self.open.iter_mut().find(|(open, _)| open == recipient) {
+                    *next = *next_attempt_at;
                 }
             }
-            MessageEvent::Suppressed(ended) => self.end(ended.recipient),
-            MessageEvent::Delivered(ended) => self.end(ended.attempt.recipient),
-            MessageEvent::Bounced(ended) => self.end(ended.attempt.recipient),
-            MessageEvent::Failed(ended) => self.end(ended.recipient),
-            MessageEvent::Canceled(ended) => self.end(ended.recipient),
+            Step::Ended { recipient, .. } => self.end(*recipient),
         }
     }
 
@@ -200,8 +195,7 @@ impl Waiting {
 pub(crate) struct AlarmsProjection;
 
 impl AlarmsProjection {
-    fn begin(message: MessageId, fact: &Fact<'_>, round: &mut Round) -> Result<(), Halt> {
-        let Some(origin) = fact.origin else { return Ok(()) };
+    fn begin(message: MessageId, origin: &Origin, round: &mut Round<'_>) -> Result<(), Halt> {
         let open = (0..=u8::MAX).map(RecipientIndex).zip(&origin.accepted.recipients);
         let mut waiting = Waiting {
             alarm: origin.at,
@@ -216,10 +210,10 @@ impl AlarmsProjection {
     }
 }
 
-fn count(round: &mut Round, change: impl FnOnce(u64) -> u64) -> Result<(), Halt> {
-    let row = round.edit_or(COUNT_KEY, 0_u64.to_le_bytes().to_vec())?;
-    let count = Reader::new(row).u64().map_err(|Malformed| malformed(NAME))?;
-    *row = change(count).to_le_bytes().to_vec();
+fn count(round: &mut Round<'_>, change: impl FnOnce(u64) -> u64) -> Result<(), Halt> {
+    let row = round.edit_or(COUNT_KEY, || 0_u64.to_le_bytes().to_vec())?;
+    let count: &mut [u8; 8] = row.first_chunk_mut().ok_or_else(|| malformed(NAME))?;
+    *count = change(u64::from_le_bytes(*count)).to_le_bytes();
     Ok(())
 }
 
@@ -232,21 +226,19 @@ impl Projection for AlarmsProjection {
         1
     }
 
-    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round) -> Result<(), Halt> {
-        let (StreamId::Message(message), Event::Message(event)) =
-            (fact.recorded.stream, fact.event)
-        else {
-            return Ok(());
+    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
+        let StreamId::Message(message) = fact.recorded.stream else { return Ok(()) };
+        let step = match fact.known {
+            Known::Began(origin) => return Self::begin(message, origin, round),
+            Known::Went(step) => step,
+            Known::Other(_) => return Ok(()),
         };
-        if let MessageEvent::Accepted(_) = event {
-            return Self::begin(message, fact, round);
-        }
         let key = waiting_key(message);
         // No row: the message has ended, and nothing that comes late wakes it again.
         let Some(row) = round.edit(&key)? else { return Ok(()) };
         let mut waiting = Waiting::read(row).map_err(|Malformed| malformed(NAME))?;
         let before = Alarm { at: waiting.alarm, message };
-        waiting.evolve(event);
+        waiting.evolve(step);
         let Some(at) = waiting.next() else {
             round.delete(key);
             round.delete(before.key());

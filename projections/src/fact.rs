@@ -2,20 +2,72 @@
 
 use std::sync::Arc;
 
-use eventlog::{ContentLocation, Recorded};
-use model::{Event, StreamId, Timestamp, message::Accepted};
+use eventlog::Recorded;
+use model::{
+    Event, StreamId, Timestamp,
+    message::{Accepted, Step},
+};
 
 use crate::{
     codec::{Malformed, Reader, join},
     error::Halt,
 };
 
-/// One event of the log, decoded.
+/// One event of the log, decoded as far as folds need it.
 pub(crate) struct Fact<'a> {
     pub(crate) recorded: &'a Recorded,
-    pub(crate) event: &'a Event,
-    /// For an event of a message: what was accepted.
+    pub(crate) known: &'a Known,
+    /// For an event of a message: how it began.
     pub(crate) origin: Option<&'a Arc<Origin>>,
+}
+
+/// What an event says.
+#[derive(Debug)]
+pub(crate) enum Known {
+    /// A message was accepted.
+    Began(Arc<Origin>),
+    /// What happened to it later.
+    Went(Step),
+    /// An event of another stream.
+    Other(Event),
+}
+
+impl Known {
+    /// Decodes an event.
+    pub(crate) fn of(recorded: &Recorded) -> Result<Self, Halt> {
+        let undecodable = |error: model::event::UndecodableEvent| Halt::Undecodable {
+            position: recorded.position,
+            stream: recorded.stream,
+            what: error.to_string().into(),
+        };
+        if !matches!(recorded.stream, StreamId::Message(_)) {
+            let event = Event::decode(recorded.stream, &recorded.data);
+            return event.map(Self::Other).map_err(undecodable);
+        }
+        match Step::decode(&recorded.data).map_err(undecodable)? {
+            Step::Accepted(accepted) => {
+                Origin::begin(recorded, *accepted).map(|origin| Self::Began(Arc::new(origin)))
+            }
+            step => Ok(Self::Went(step)),
+        }
+    }
+
+    /// The event, when it is not of a message.
+    pub(crate) const fn other(&self) -> Option<&Event> {
+        match self {
+            Self::Other(event) => Some(event),
+            Self::Began(_) | Self::Went(_) => None,
+        }
+    }
+
+    /// The event's `type`.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Began(_) => "message.accepted",
+            Self::Went(step) => step.kind(),
+            Self::Other(event) => event.kind(),
+        }
+    }
 }
 
 /// How a message began: its first events, which every later one is read with.
@@ -25,8 +77,19 @@ pub(crate) struct Origin {
     pub(crate) at: Timestamp,
     /// From when on it may be sent.
     pub(crate) send_from: Timestamp,
-    pub(crate) head: ContentLocation,
-    pub(crate) body: ContentLocation,
+}
+
+impl Origin {
+    fn begin(recorded: &Recorded, accepted: Accepted) -> Result<Self, Halt> {
+        if recorded.content.len() < 2 {
+            return Err(Halt::Impossible {
+                position: recorded.position,
+                stream: recorded.stream,
+                what: "an accepted message has no content beside it",
+            });
+        }
+        Ok(Self { accepted, at: recorded.at, send_from: recorded.at })
+    }
 }
 
 /// A row that is an event as it was recorded: read with the event's own decoder, old versions too.

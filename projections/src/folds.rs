@@ -3,22 +3,30 @@
 use std::sync::Arc;
 
 use eventlog::{Batch, EventLog, Position, Recorded, Scan, Store, StoreError, Table};
-use model::{Event, Timestamp};
+use model::Timestamp;
 
 use crate::{
+    ahead::{Ahead, CHUNK, Chunk},
     error::Halt,
-    fact::Fact,
+    fact::{Fact, Known, Origin},
+    layer::{Layer, Layers, Round},
     origins::Origins,
     projection::{CHECKPOINT_KEY, Checkpoint, Projection},
-    round::{ENOUGH_WRITES, Round},
 };
 
-/// Most events of one round.
-const ROUND_EVENTS: usize = 4096;
+/// Most events that are taken in at once: readers wait as long.
+const ROUND_EVENTS: usize = 512;
 
-/// Tables are made durable each time so many events were taken in, and at a stop. A crash in
-/// between costs folding these events again.
-const FLUSH_EVERY: u64 = 50_000;
+/// Tables are written, and made durable, each time so many events were taken in, and at a stop. A
+/// crash in between costs folding these events again.
+const WRITE_EVERY: u64 = 200_000;
+/// A table is written when it has so many rows in memory: sled stalls on much larger batches.
+const WRITE_ROWS: usize = 12 * 1024;
+/// And when it has so many bytes of rows there.
+const WRITE_BYTES: usize = 16 * 1024 * 1024;
+
+/// With more events than this before them, folds read ahead.
+const FAR: u64 = 4 * CHUNK;
 
 /// How far to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +53,10 @@ impl Until {
 struct Fold {
     projection: Box<dyn Projection>,
     table: Table,
+    /// How far it has come, in memory.
     checkpoint: Checkpoint,
+    /// How far its table has come.
+    written: Checkpoint,
 }
 
 /// Every projection, and the log that they follow.
@@ -53,16 +64,11 @@ pub(crate) struct Folds {
     log: Arc<dyn EventLog>,
     store: Store,
     every: Vec<Fold>,
+    layers: Layers,
     origins: Origins,
-    unflushed: u64,
-}
-
-pub(crate) fn decode(recorded: &Recorded) -> Result<Event, Halt> {
-    Event::decode(recorded.stream, &recorded.data).map_err(|error| Halt::Undecodable {
-        position: recorded.position,
-        stream: recorded.stream,
-        what: error.to_string().into(),
-    })
+    ahead: Option<Ahead>,
+    unwritten: u64,
+    broken: Option<Halt>,
 }
 
 impl Folds {
@@ -71,6 +77,7 @@ impl Folds {
     pub(crate) fn open(
         log: Arc<dyn EventLog>,
         store: Store,
+        layers: Layers,
         projections: Vec<Box<dyn Projection>>,
         afresh: impl Fn(&str) -> bool,
     ) -> Result<Self, Halt> {
@@ -100,9 +107,21 @@ impl Folds {
             if projection.remembers() {
                 load(projection.as_ref(), &table)?;
             }
-            every.push(Fold { projection, table, checkpoint });
+            every.push(Fold { projection, table, checkpoint, written: checkpoint });
         }
-        Ok(Self { log, store, every, origins: Origins::default(), unflushed: 0 })
+        let origins = Origins::default();
+        let (ahead, broken) = (None, None);
+        let folds = Self { log, store, every, layers, origins, ahead, unwritten: 0, broken };
+        {
+            let mut state = folds.layers.write();
+            state.position = folds.position();
+            for (fold, layer) in folds.every.iter().zip(&mut state.layers) {
+                if fold.projection.remembers() {
+                    layer.note_written();
+                }
+            }
+        }
+        Ok(folds)
     }
 
     pub(crate) const fn log(&self) -> &Arc<dyn EventLog> {
@@ -117,70 +136,162 @@ impl Folds {
     /// Takes in the next events; `false` when there are none. Before an event that cannot be read
     /// everything is taken in, and then this fails, each time.
     pub(crate) fn round(&mut self, until: Until) -> Result<bool, Halt> {
-        let events = self.log.read_all(self.position(), ROUND_EVENTS)?;
-        let mut rounds: Vec<Round> =
-            self.every.iter().map(|fold| Round::new(fold.table.clone())).collect();
-        let mut last: Option<&Recorded> = None;
-        let mut stopped = None;
-        for recorded in events.iter().take_while(|recorded| until.includes(recorded)) {
-            let known = decode(recorded).and_then(|event| {
-                let origin = self.origins.of(self.log.as_ref(), recorded, &event)?;
-                Ok((event, origin))
-            });
-            let (event, origin) = match known {
-                Ok(known) => known,
-                Err(halt) => {
-                    stopped = Some(halt);
-                    break;
-                }
+        if let Some(halt) = &self.broken {
+            return Err(halt.clone());
+        }
+        let Chunk { facts, mut stopped } = self.next_chunk()?;
+        let wanted = facts.iter().take_while(|(recorded, _)| until.includes(recorded)).count();
+        if wanted < facts.len() {
+            stopped = None;
+        }
+        let mut left = facts.get(..wanted).unwrap_or_default();
+        while !left.is_empty() {
+            let round = left.get(..ROUND_EVENTS).unwrap_or(left);
+            let (origins, without) = self.origins_of(round);
+            let round = round.get(..origins.len()).unwrap_or_default();
+            let taken = match self.take_in(round, &origins) {
+                Ok(taken) => taken,
+                Err(halt) => return Err(self.lose(halt)),
             };
-            let fact = Fact { recorded, event: &event, origin: origin.as_ref() };
-            for (fold, round) in self.every.iter_mut().zip(&mut rounds) {
+            left = left.get(taken..).unwrap_or_default();
+            if let Some(halt) = without.filter(|_| taken == round.len()) {
+                stopped = Some(halt);
+                break;
+            }
+            if self.unwritten >= WRITE_EVERY {
+                self.flush()?;
+            } else {
+                self.write(is_full)?;
+            }
+        }
+        stopped.map_or(Ok(wanted > 0), Err)
+    }
+
+    /// The events that follow, decoded.
+    fn next_chunk(&mut self) -> Result<Chunk, Halt> {
+        let after = self.position();
+        let head = *self.log.head().borrow();
+        if let Some(chunk) = self.ahead.as_mut().and_then(|ahead| ahead.next(after)) {
+            return Ok(chunk);
+        }
+        self.ahead = None;
+        if head.get().saturating_sub(after.get()) > FAR {
+            let ahead = self.ahead.insert(Ahead::start(&self.log, after, head)?);
+            if let Some(chunk) = ahead.next(after) {
+                return Ok(chunk);
+            }
+        }
+        Ok(Chunk::read(self.log.as_ref(), after, after.plus(CHUNK).min(head)))
+    }
+
+    /// How the message of each event began, up to one that is of none.
+    fn origins_of(
+        &mut self,
+        round: &[(Recorded, Known)],
+    ) -> (Vec<Option<Arc<Origin>>>, Option<Halt>) {
+        let mut origins = Vec::with_capacity(round.len());
+        for (recorded, known) in round {
+            match self.origins.of(self.log.as_ref(), recorded, known) {
+                Ok(origin) => origins.push(origin),
+                Err(halt) => return (origins, Some(halt)),
+            }
+        }
+        (origins, None)
+    }
+
+    /// Takes events in until there is enough in memory; says how many.
+    fn take_in(
+        &mut self,
+        round: &[(Recorded, Known)],
+        origins: &[Option<Arc<Origin>>],
+    ) -> Result<usize, Halt> {
+        let before = self.position();
+        let layers = self.layers.clone();
+        let mut state = layers.write();
+        let mut taken = 0;
+        let mut last: Option<&Recorded> = None;
+        for ((recorded, known), origin) in round.iter().zip(origins) {
+            let fact = Fact { recorded, known, origin: origin.as_ref() };
+            for (fold, layer) in self.every.iter_mut().zip(&mut state.layers) {
                 if recorded.position > fold.checkpoint.position {
-                    fold.projection.apply(&fact, round)?;
+                    fold.projection.apply(&fact, &mut Round::new(&fold.table, layer))?;
                 }
             }
             last = Some(recorded);
-            if rounds.iter().any(|round| round.len() >= ENOUGH_WRITES) {
+            taken += 1;
+            if state.layers.iter().any(is_full) {
                 break;
             }
         }
-        let taken = last.is_some();
-        if let Some(last) = last {
-            self.commit(rounds, last)?;
-        }
-        stopped.map_or(Ok(taken), Err)
-    }
-
-    fn commit(&mut self, rounds: Vec<Round>, last: &Recorded) -> Result<(), Halt> {
-        let before = self.position();
-        for (fold, round) in self.every.iter_mut().zip(rounds) {
+        let Some(last) = last else { return Ok(0) };
+        for (fold, layer) in self.every.iter_mut().zip(&mut state.layers) {
             if last.position <= fold.checkpoint.position {
                 continue;
             }
-            for (key, value) in round.written() {
+            fold.projection.settle(&mut Round::new(&fold.table, layer))?;
+            for (key, value) in layer.take_written() {
                 fold.projection.remember(key, value)?;
             }
             let version = fold.checkpoint.version;
-            let next = Checkpoint { version, position: last.position, hash: last.hash };
-            round.commit((CHECKPOINT_KEY, &next.to_bytes()))?;
-            fold.checkpoint = next;
+            fold.checkpoint = Checkpoint { version, position: last.position, hash: last.hash };
+            layer.reach(fold.checkpoint);
         }
-        self.unflushed += last.position.get().saturating_sub(before.get());
-        if self.unflushed >= FLUSH_EVERY {
-            self.flush()?;
+        let reached = self.position();
+        state.position = reached;
+        self.unwritten += reached.get().saturating_sub(before.get());
+        Ok(taken)
+    }
+
+    /// Writes what was taken in, and makes it durable.
+    pub(crate) fn flush(&mut self) -> Result<(), StoreError> {
+        if self.unwritten == 0 || self.broken.is_some() {
+            return Ok(());
+        }
+        self.write(|_| true)?;
+        self.store.flush()?;
+        self.unwritten = 0;
+        Ok(())
+    }
+
+    /// Writes the tables whose layers are `wanted`.
+    fn write(&mut self, wanted: impl Fn(&Layer) -> bool) -> Result<(), StoreError> {
+        for (number, fold) in self.every.iter_mut().enumerate() {
+            {
+                // Readers go on; nobody else writes.
+                let state = self.layers.read();
+                let Some(layer) = state.layers.get(number).filter(|layer| wanted(layer)) else {
+                    continue;
+                };
+                fold.table.apply(layer.batch())?;
+                fold.written = fold.checkpoint;
+            }
+            // Only now: until then readers find it here, and from now on in the table.
+            if let Some(layer) = self.layers.write().layers.get_mut(number) {
+                layer.clear();
+            }
         }
         Ok(())
     }
 
-    /// Makes what was taken in durable.
-    pub(crate) fn flush(&mut self) -> Result<(), StoreError> {
-        if self.unflushed > 0 {
-            self.store.flush()?;
-            self.unflushed = 0;
+    /// A round was taken in in part: what was not yet written is let go of, and nothing is written
+    /// any more.
+    fn lose(&mut self, halt: Halt) -> Halt {
+        let mut state = self.layers.write();
+        state.layers.iter_mut().for_each(Layer::clear);
+        for fold in &mut self.every {
+            fold.checkpoint = fold.written;
+            fold.projection.forget();
         }
-        Ok(())
+        state.position =
+            self.every.iter().map(|fold| fold.written.position).min().unwrap_or_default();
+        self.broken = Some(halt.clone());
+        halt
     }
+}
+
+/// Whether a layer must be written before it takes more.
+fn is_full(layer: &Layer) -> bool {
+    layer.len() >= WRITE_ROWS || layer.bytes() >= WRITE_BYTES
 }
 
 fn stored_checkpoint(table: &Table) -> Result<Option<Checkpoint>, StoreError> {

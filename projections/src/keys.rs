@@ -16,7 +16,6 @@ use model::{
     ApiKeyId, AppId, Event, StreamId, TenantId, Timestamp,
     address::DomainName,
     event::SecretHash,
-    message::MessageEvent,
     profile::KeyProfile,
     tenant::{ApiKeyCreated, Scope, TenantEvent},
 };
@@ -24,9 +23,9 @@ use model::{
 use crate::{
     codec::{Malformed, Reader},
     error::Halt,
-    fact::{Fact, FactRow, malformed},
+    fact::{Fact, FactRow, Known, malformed},
+    layer::Round,
     projection::Projection,
-    round::Round,
     sealed,
 };
 
@@ -210,11 +209,13 @@ where
 pub(crate) struct KeysProjection {
     keys: Arc<Keys>,
     vault: Vault,
+    /// The row of use written last: it stands for most of the messages that follow.
+    last_used: Option<(ApiKeyId, Timestamp)>,
 }
 
 impl KeysProjection {
     pub(crate) const fn new(keys: Arc<Keys>, vault: Vault) -> Self {
-        Self { keys, vault }
+        Self { keys, vault, last_used: None }
     }
 
     fn view(&self, row: &FactRow<'_>, created: &ApiKeyCreated) -> Result<KeyView, Halt> {
@@ -262,22 +263,30 @@ impl Projection for KeysProjection {
         2
     }
 
-    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round) -> Result<(), Halt> {
-        match fact.event {
-            Event::Tenant(TenantEvent::ApiKeyCreated(created)) => {
+    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
+        match fact.known {
+            Known::Other(Event::Tenant(TenantEvent::ApiKeyCreated(created))) => {
                 round.put(key(CREATED, created.key), FactRow::of(fact).to_bytes());
             }
-            Event::Tenant(TenantEvent::ApiKeyRevoked(revoked)) => {
+            Known::Other(Event::Tenant(TenantEvent::ApiKeyRevoked(revoked))) => {
                 round.put(key(REVOKED, revoked.key), FactRow::of(fact).to_bytes());
             }
-            Event::Message(MessageEvent::Accepted(accepted)) => {
-                let hour = fact.recorded.at.floor_to(USED_TO_MS).as_millis().to_le_bytes();
-                let row = round.edit_or(&key(USED, accepted.key), hour.to_vec())?;
-                hour.as_slice().clone_into(row);
+            Known::Began(origin) => {
+                let hour = fact.recorded.at.floor_to(USED_TO_MS);
+                let used = (origin.accepted.key, hour);
+                if self.last_used != Some(used) {
+                    let hour = hour.as_millis().to_le_bytes();
+                    round.put(key(USED, origin.accepted.key), hour.to_vec());
+                    self.last_used = Some(used);
+                }
             }
-            _ => {}
+            Known::Went(_) | Known::Other(_) => {}
         }
         Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.last_used = None;
     }
 
     fn remembers(&self) -> bool {

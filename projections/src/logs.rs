@@ -2,28 +2,34 @@
 
 mod query;
 
-use eventlog::Position;
 use model::{
-    AppId, Event, MessageId, RecipientIndex, StreamId, Timestamp,
+    AppId, RecipientIndex,
     event::RecipientHash,
-    message::{Accepted, MessageEvent, Tag},
+    message::{Accepted, End, MessageEvent, Step, Tag},
 };
 
 pub use self::query::{LogCursor, LogQuery, LogRow, Logs, MAX_PAGE, Page};
 use crate::{
-    codec::{Malformed, Reader, join},
+    codec::join,
     error::Halt,
-    fact::{Fact, Origin},
+    fact::{Fact, Known, Origin},
+    layer::Round,
+    lists::{self, Entry, Place},
     projection::Projection,
-    round::Round,
 };
 
 const NAME: &str = "logs";
 
-/// One row for each event, by app and time.
-const BY_TIME: u8 = 1;
-/// The same places by recipient; nothing in the value.
-const BY_RECIPIENT: u8 = 2;
+/// An app's events; each with its kind.
+const BY_APP: u8 = 1;
+/// An app's events of messages with a tag; each with its kind.
+const BY_TAG: u8 = 2;
+/// Events about recipients, of all apps, in [`RECIPIENT_LISTS`] lists; each with its kind and four
+/// octets of who it is about. A list for each recipient would be a row for each.
+const BY_RECIPIENT: u8 = 3;
+
+/// A recipient is looked for in one list of these, so in that part of all events.
+const RECIPIENT_LISTS: u16 = 4096;
 
 /// What kind of event a row tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,6 +80,21 @@ impl LogKind {
         }
     }
 
+    const fn of_step(step: &Step) -> Self {
+        match step {
+            Step::Accepted(_) => Self::Accepted,
+            Step::Scheduled(_) => Self::Scheduled,
+            Step::Deferred { .. } => Self::Deferred,
+            Step::Ended { end, .. } => match end {
+                End::Suppressed => Self::Suppressed,
+                End::Delivered => Self::Delivered,
+                End::Bounced => Self::Bounced,
+                End::Failed => Self::Failed,
+                End::Canceled => Self::Canceled,
+            },
+        }
+    }
+
     /// The name, such as `delivered`.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -92,10 +113,6 @@ impl LogKind {
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
-
-    fn from_code(code: u8) -> Result<Self, Malformed> {
-        Self::ALL.into_iter().find(|kind| *kind as u8 == code).ok_or(Malformed)
-    }
 }
 
 /// The recipient that an event is about; `None`: it is about all.
@@ -111,80 +128,34 @@ const fn recipient_of(event: &MessageEvent) -> Option<RecipientIndex> {
     }
 }
 
-/// The recipients under whom an event is found.
-fn found_under(event: &MessageEvent, accepted: &Accepted) -> Vec<RecipientHash> {
-    let hashes = accepted.recipients.iter().map(|recipient| recipient.hash);
+/// Whether an event is found under this recipient.
+fn is_about(event: &MessageEvent, accepted: &Accepted, wanted: &RecipientHash) -> bool {
     match recipient_of(event) {
-        None => hashes.collect(),
-        Some(index) => hashes.skip(index.as_usize()).take(1).collect(),
+        None => accepted.recipients.iter().any(|recipient| recipient.hash == *wanted),
+        Some(index) => accepted
+            .recipients
+            .get(index.as_usize())
+            .is_some_and(|recipient| recipient.hash == *wanted),
     }
 }
 
-/// The place of a row. Times never go backwards along positions, so this is the log's own order,
-/// and a span of time is a span of keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    at: Timestamp,
-    position: Position,
+fn app_prefix(app: AppId) -> Vec<u8> {
+    join(&[&[BY_APP], app.as_bytes()])
 }
 
-impl Place {
-    fn to_bytes(self) -> [u8; 16] {
-        let number = u128::from(self.at.as_millis()) << 64 | u128::from(self.position.get());
-        number.to_be_bytes()
-    }
-
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let at = Timestamp::from_millis(reader.key_u64()?);
-        Ok(Self { at, position: Position::new(reader.key_u64()?) })
-    }
-}
-
-fn time_prefix(app: AppId) -> Vec<u8> {
-    join(&[&[BY_TIME], app.as_bytes()])
-}
-
-fn recipient_prefix(app: AppId, recipient: RecipientHash) -> Vec<u8> {
-    join(&[&[BY_RECIPIENT], app.as_bytes(), &recipient.0])
-}
-
-/// A row points at an event of a message; the event itself stands in the message's own rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Pointer {
-    kind: LogKind,
-    message: MessageId,
-    /// Place of the event in the message, from 0.
-    place: u32,
-    /// Short hashes of the message's tags: whoever looks for a tag opens few messages in vain.
-    tags: Vec<u32>,
-}
-
-impl Pointer {
-    fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes =
-            join(&[&[self.kind as u8], self.message.as_bytes(), &self.place.to_le_bytes()]);
-        for tag in &self.tags {
-            bytes.extend_from_slice(&tag.to_le_bytes());
-        }
-        bytes
-    }
-
-    fn read(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(bytes);
-        let kind = LogKind::from_code(reader.u8()?)?;
-        let message = MessageId::from_bytes(reader.array()?);
-        let place = reader.u32()?;
-        let mut tags = Vec::with_capacity(reader.rest().len() / 4);
-        while !reader.is_empty() {
-            tags.push(reader.u32()?);
-        }
-        Ok(Self { kind, message, place, tags })
-    }
-}
-
-fn tag_hash(tag: &Tag) -> u32 {
+fn tag_prefix(app: AppId, tag: &Tag) -> Vec<u8> {
     let hash = blake3::hash(tag.as_str().as_bytes());
-    hash.as_bytes().first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
+    let short = hash.as_bytes().first_chunk::<8>().copied().unwrap_or_default();
+    join(&[&[BY_TAG], app.as_bytes(), &short])
+}
+
+/// The list in which a recipient is found, and what marks it there: the hash is a keyed one, so
+/// any part of it will do.
+fn recipient_list(app: AppId, recipient: RecipientHash) -> (Vec<u8>, [u8; 4]) {
+    let mixed = u128::from_be_bytes(recipient.0) ^ u128::from_be_bytes(*app.as_bytes());
+    let [high, low, mark @ .., _, _, _, _, _, _, _, _, _, _] = mixed.to_be_bytes();
+    let list = u16::from_be_bytes([high, low]) % RECIPIENT_LISTS;
+    (join(&[&[BY_RECIPIENT], &list.to_be_bytes()]), mark)
 }
 
 /// Folds the logs.
@@ -196,30 +167,39 @@ impl Projection for LogsProjection {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
-    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round) -> Result<(), Halt> {
-        let recorded = fact.recorded;
-        let (StreamId::Message(message), Event::Message(event), Some(origin)) =
-            (recorded.stream, fact.event, fact.origin)
-        else {
-            return Ok(());
+    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
+        let (kind, about) = match fact.known {
+            Known::Began(_) => (LogKind::Accepted, None),
+            Known::Went(step) => (LogKind::of_step(step), step.recipient()),
+            Known::Other(_) => return Ok(()),
         };
-        let Origin { accepted, .. } = origin.as_ref();
-        let place = recorded.version.get().checked_sub(1).and_then(|n| u32::try_from(n).ok());
-        let place = place.ok_or(Halt::Impossible {
-            position: recorded.position,
-            stream: recorded.stream,
-            what: "its version is out of range",
-        })?;
-        let kind = LogKind::of(event);
-        let tags = accepted.tags.iter().map(tag_hash).collect();
-        let pointer = Pointer { kind, message, place, tags };
-        let at = Place { at: recorded.at, position: recorded.position }.to_bytes();
-        round.put(join(&[&time_prefix(accepted.app), &at]), pointer.to_bytes());
-        for recipient in found_under(event, accepted) {
-            round.put(join(&[&recipient_prefix(accepted.app, recipient), &at]), Vec::new());
+        let Some(Origin { accepted, .. }) = fact.origin.map(AsRef::as_ref) else { return Ok(()) };
+        let place = Place { at: fact.recorded.at, position: fact.recorded.position };
+        let mark = kind as u8;
+        let entry = Entry { place, mark: [mark] };
+        lists::append(round, &app_prefix(accepted.app), entry, NAME)?;
+        let mut tags: Vec<&Tag> = accepted.tags.iter().collect();
+        tags.sort_unstable();
+        tags.dedup();
+        for tag in tags {
+            lists::append(round, &tag_prefix(accepted.app, tag), entry, NAME)?;
+        }
+        let found_under = match about {
+            None => accepted.recipients.as_slice(),
+            Some(index) => accepted.recipients.get(index.as_usize()..).unwrap_or_default(),
+        };
+        let count = if about.is_some() { 1 } else { found_under.len() };
+        for recipient in found_under.iter().take(count) {
+            let (list, who) = recipient_list(accepted.app, recipient.hash);
+            let mut full = [mark; 5];
+            if let Some(rest) = full.last_chunk_mut() {
+                *rest = who;
+            }
+            let entry = Entry { place, mark: full };
+            lists::append(round, &list, entry, NAME)?;
         }
         Ok(())
     }

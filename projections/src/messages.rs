@@ -1,25 +1,25 @@
-//! Messages in detail: every event of each, ready to be folded.
+//! Messages in detail: every event of each, read from the log.
 
-use eventlog::{ContentHash, ContentLocation, Hour, Position, Recorded, Scan, Table};
+use std::{fmt, sync::Arc};
+
+use eventlog::{ContentLocation, EventLog, Position, Recorded, Version};
 use model::{
     AppId, Event, EventId, MessageId, StreamId, TenantId, Timestamp,
     message::{Accepted, Message, MessageEvent},
 };
 
 use crate::{
-    codec::{Malformed, Reader, join},
+    codec::{Malformed, Reader},
     error::{Halt, QueryError},
-    fact::{Fact, malformed},
+    fact::{Fact, Known, malformed},
+    layer::{Round, Rows},
     projection::Projection,
-    round::Round,
 };
 
 const NAME: &str = "messages";
 
-const MESSAGE: u8 = 1;
-
-/// A row is continued in another one beyond this: an event of 32 KiB must still fit.
-const ROW_BYTES: usize = 30 * 1024;
+/// How many messages there are.
+const COUNT_KEY: &[u8] = &[1];
 
 /// One event of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,17 @@ pub struct EventView {
     pub kind: &'static str,
     /// What happened.
     pub event: MessageEvent,
+}
+
+impl EventView {
+    /// The view of an event of a message; `None` for others, and for what cannot be read.
+    pub(crate) fn of(recorded: &Recorded) -> Option<Self> {
+        let Ok(Event::Message(event)) = Event::decode(recorded.stream, &recorded.data) else {
+            return None;
+        };
+        let Recorded { id, at, position, .. } = *recorded;
+        Some(Self { id, at, position, kind: event.kind(), event })
+    }
 }
 
 /// A message with all that happened to it.
@@ -60,28 +71,32 @@ pub struct MessageView {
 }
 
 /// The messages.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Messages {
-    table: Table,
+    table: Rows,
+    log: Arc<dyn EventLog>,
+}
+
+impl fmt::Debug for Messages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Messages").finish_non_exhaustive()
+    }
 }
 
 impl Messages {
-    pub(crate) const fn new(table: Table) -> Self {
-        Self { table }
+    pub(crate) fn new(table: Rows, log: Arc<dyn EventLog>) -> Self {
+        Self { table, log }
     }
 
-    /// The message of this id; `None` when there is none.
+    /// The message of this id as it stands at [`crate::ReadModels::position`]; `None` when there
+    /// is none.
     pub fn get(&self, id: MessageId) -> Result<Option<MessageView>, QueryError> {
         let Some(history) = self.history(id)? else { return Ok(None) };
         let mut state = Message::default();
-        let mut events = Vec::with_capacity(history.entries.len());
-        for version in 0..history.entries.len() {
-            let view = history.event(version).ok_or_else(damaged)?;
+        for view in &history.events {
             state.evolve(&view.event, view.at);
-            events.push(view);
         }
-        let Some((accepted_at, accepted)) = state.accepted() else { return Err(damaged()) };
-        let accepted = accepted.clone();
+        let History { accepted_at, accepted, head, body, events } = history;
         Ok(Some(MessageView {
             id,
             tenant: accepted.tenant,
@@ -89,136 +104,82 @@ impl Messages {
             accepted_at,
             accepted,
             state,
-            head: history.head,
-            body: history.body,
+            head,
+            body,
             events,
         }))
     }
 
-    /// How many messages there are. Reads every row.
+    /// How many messages there are.
     pub fn count(&self) -> Result<u64, QueryError> {
-        let mut count = 0;
-        for row in self.table.scan(Scan::prefix([MESSAGE])) {
-            // The rows of a message are numbered from 0.
-            count += u64::from(row?.0.ends_with(&[0, 0]));
-        }
-        Ok(count)
+        let Some(row) = self.table.get(COUNT_KEY)? else { return Ok(0) };
+        Reader::new(&row).u64().map_err(|Malformed| damaged())
     }
 
-    /// The events of a message, not yet decoded.
-    pub(crate) fn history(&self, id: MessageId) -> Result<Option<History>, QueryError> {
-        let mut history: Option<History> = None;
-        for row in self.table.scan(Scan::prefix(join(&[&[MESSAGE], id.as_bytes()]))) {
-            let (_, value) = row?;
-            let read = match &mut history {
-                None => History::begin(id, &value).map(|begun| history = Some(begun)),
-                Some(history) => history.go_on(&value),
-            };
-            read.map_err(|Malformed| damaged())?;
+    /// How a message began, and where its addresses and subject lie.
+    pub(crate) fn beginning(
+        &self,
+        id: MessageId,
+    ) -> Result<Option<(Accepted, ContentLocation)>, QueryError> {
+        let first = self.log.read_stream(StreamId::Message(id), Version::NONE, 1)?;
+        let Some(first) = first.into_iter().next() else { return Ok(None) };
+        let [head, ..] = *first.content else { return Err(damaged()) };
+        match EventView::of(&first).map(|view| view.event) {
+            Some(MessageEvent::Accepted(accepted)) => Ok(Some((accepted, head))),
+            _ => Err(damaged()),
         }
-        Ok(history)
+    }
+
+    /// The events of a message that are taken in.
+    pub(crate) fn history(&self, id: MessageId) -> Result<Option<History>, QueryError> {
+        let end = self.table.position();
+        let mut history: Option<History> = None;
+        let mut after = Version::NONE;
+        loop {
+            let read = self.log.read_stream(StreamId::Message(id), after, usize::MAX)?;
+            let Some(last) = read.last() else { return Ok(history) };
+            after = last.version;
+            for recorded in &read {
+                if recorded.position > end {
+                    return Ok(history);
+                }
+                match &mut history {
+                    None => history = Some(History::begin(recorded).ok_or_else(damaged)?),
+                    Some(history) => {
+                        history.events.push(EventView::of(recorded).ok_or_else(damaged)?);
+                    }
+                }
+            }
+        }
     }
 }
 
-fn damaged() -> QueryError {
+const fn damaged() -> QueryError {
     QueryError::Damaged { table: NAME }
 }
 
-/// One event of a message as it stands in a row.
-#[derive(Debug)]
-struct Entry {
-    id: EventId,
-    at: Timestamp,
-    position: Position,
-    data: Box<[u8]>,
-}
-
-/// The rows of one message. The first begins with the number of the last row and the locations of
-/// the content; then, in each row, come events.
+/// The events of one message.
 #[derive(Debug)]
 pub(crate) struct History {
-    message: MessageId,
+    accepted_at: Timestamp,
+    pub(crate) accepted: Accepted,
     pub(crate) head: ContentLocation,
     body: ContentLocation,
-    entries: Vec<Entry>,
+    /// All of them, oldest first.
+    pub(crate) events: Vec<EventView>,
 }
 
 impl History {
-    fn begin(message: MessageId, row: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(row);
-        reader.u16()?;
-        let (head, body) = (read_location(&mut reader)?, read_location(&mut reader)?);
-        let mut history = Self { message, head, body, entries: Vec::new() };
-        history.read_entries(reader)?;
-        Ok(history)
-    }
-
-    fn go_on(&mut self, row: &[u8]) -> Result<(), Malformed> {
-        self.read_entries(Reader::new(row))
-    }
-
-    fn read_entries(&mut self, mut reader: Reader<'_>) -> Result<(), Malformed> {
-        while !reader.is_empty() {
-            let id = EventId::from_bytes(reader.array()?);
-            let at = Timestamp::from_millis(reader.u64()?);
-            let position = Position::new(reader.u64()?);
-            let len = usize::try_from(reader.u32()?).map_err(|_| Malformed)?;
-            let data = reader.take(len)?.into();
-            self.entries.push(Entry { id, at, position, data });
-        }
-        Ok(())
-    }
-
-    /// The event of this place in the message, from 0.
-    pub(crate) fn event(&self, place: usize) -> Option<EventView> {
-        let entry = self.entries.get(place)?;
-        let stream = StreamId::Message(self.message);
-        let Ok(Event::Message(event)) = Event::decode(stream, &entry.data) else { return None };
-        let (id, at, position) = (entry.id, entry.at, entry.position);
-        Some(EventView { id, at, position, kind: event.kind(), event })
-    }
-
-    /// How many events there are.
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// When the event of this place was recorded, and where it stands in the log.
-    pub(crate) fn recorded(&self, place: usize) -> Option<(Timestamp, Position)> {
-        self.entries.get(place).map(|entry| (entry.at, entry.position))
+    fn begin(first: &Recorded) -> Option<Self> {
+        let [head, body, ..] = *first.content else { return None };
+        let view = EventView::of(first)?;
+        let MessageEvent::Accepted(accepted) = &view.event else { return None };
+        let (accepted_at, accepted) = (view.at, accepted.clone());
+        Some(Self { accepted_at, accepted, head, body, events: vec![view] })
     }
 }
 
-fn write_location(location: &ContentLocation, out: &mut Vec<u8>) {
-    out.extend_from_slice(&location.segment.get().to_le_bytes());
-    out.extend_from_slice(&location.offset.to_le_bytes());
-    out.extend_from_slice(&location.len.to_le_bytes());
-    out.extend_from_slice(location.hash.as_bytes());
-}
-
-fn read_location(reader: &mut Reader<'_>) -> Result<ContentLocation, Malformed> {
-    Ok(ContentLocation {
-        segment: Hour::new(reader.u32()?),
-        offset: reader.u64()?,
-        len: reader.u32()?,
-        hash: ContentHash::from_bytes(reader.array()?),
-    })
-}
-
-fn write_entry(recorded: &Recorded, out: &mut Vec<u8>) {
-    out.extend_from_slice(recorded.id.as_bytes());
-    out.extend_from_slice(&recorded.at.as_millis().to_le_bytes());
-    out.extend_from_slice(&recorded.position.get().to_le_bytes());
-    let len = u32::try_from(recorded.data.len()).unwrap_or(u32::MAX);
-    out.extend_from_slice(&len.to_le_bytes());
-    out.extend_from_slice(&recorded.data);
-}
-
-fn row_key(message: MessageId, number: u16) -> Vec<u8> {
-    join(&[&[MESSAGE], message.as_bytes(), &number.to_be_bytes()])
-}
-
-/// Folds the messages.
+/// Counts the messages. What happened to them stands in the log, and its index finds it.
 pub(crate) struct MessagesProjection;
 
 impl Projection for MessagesProjection {
@@ -227,47 +188,14 @@ impl Projection for MessagesProjection {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
-    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round) -> Result<(), Halt> {
-        let (StreamId::Message(message), Event::Message(event), Some(origin)) =
-            (fact.recorded.stream, fact.event, fact.origin)
-        else {
-            return Ok(());
-        };
-        let first = row_key(message, 0);
-        if let MessageEvent::Accepted(_) = event {
-            let mut row = Vec::with_capacity(128 + fact.recorded.data.len());
-            row.extend_from_slice(&0_u16.to_le_bytes());
-            write_location(&origin.head, &mut row);
-            write_location(&origin.body, &mut row);
-            write_entry(fact.recorded, &mut row);
-            round.put_new(first, row);
-            return Ok(());
-        }
-        let row = round.edit(&first)?.ok_or_else(|| malformed(NAME))?;
-        let number = Reader::new(row).u16().map_err(|Malformed| malformed(NAME))?;
-        let last = if number == 0 {
-            row
-        } else {
-            round.edit(&row_key(message, number))?.ok_or_else(|| malformed(NAME))?
-        };
-        if last.len() < ROW_BYTES {
-            write_entry(fact.recorded, last);
-            return Ok(());
-        }
-        let number = number.checked_add(1).ok_or(Halt::Impossible {
-            position: fact.recorded.position,
-            stream: fact.recorded.stream,
-            what: "the message has more events than can be kept of one",
-        })?;
-        let mut row = Vec::new();
-        write_entry(fact.recorded, &mut row);
-        round.put(row_key(message, number), row);
-        let first = round.edit(&first)?.ok_or_else(|| malformed(NAME))?;
-        if let Some(count) = first.first_chunk_mut() {
-            *count = number.to_le_bytes();
+    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
+        if let Known::Began(_) = fact.known {
+            let row = round.edit_or(COUNT_KEY, || 0_u64.to_le_bytes().to_vec())?;
+            let count: &mut [u8; 8] = row.first_chunk_mut().ok_or_else(|| malformed(NAME))?;
+            *count = u64::from_le_bytes(*count).saturating_add(1).to_le_bytes();
         }
         Ok(())
     }

@@ -3,12 +3,18 @@
 use std::{collections::HashMap, sync::Arc};
 
 use eventlog::{EventLog, Recorded, Version};
-use model::{Event, MessageId, StreamId, message::MessageEvent};
+use model::{
+    MessageId, StreamId,
+    message::{Scheduled, Step},
+};
 
-use crate::{error::Halt, fact::Origin};
+use crate::{
+    error::Halt,
+    fact::{Known, Origin},
+};
 
-/// Weight of one generation: messages count 8 and a recipient 1. About 20 MB.
-const GENERATION_WEIGHT: usize = 200_000;
+/// Weight of one generation: messages count 8 and a recipient 1. About 30 MB.
+const GENERATION_WEIGHT: usize = 600_000;
 const MESSAGE_WEIGHT: usize = 8;
 
 /// A bounded memory of how messages began. What is not in it is read from the log again, so that
@@ -26,20 +32,17 @@ impl Origins {
         &mut self,
         log: &dyn EventLog,
         recorded: &Recorded,
-        event: &Event,
+        known: &Known,
     ) -> Result<Option<Arc<Origin>>, Halt> {
-        let (StreamId::Message(message), Event::Message(event)) = (recorded.stream, event) else {
-            return Ok(None);
-        };
-        let origin = match event {
-            MessageEvent::Accepted(_) => begin(recorded, event)?,
-            MessageEvent::Scheduled(_) => {
-                let before = self.find(log, message, recorded)?;
-                go_on(&before, event)
+        let StreamId::Message(message) = recorded.stream else { return Ok(None) };
+        let origin = match known {
+            Known::Other(_) => return Ok(None),
+            Known::Began(origin) => Arc::clone(origin),
+            Known::Went(Step::Scheduled(scheduled)) => {
+                Arc::new(go_on(&*self.find(log, message, recorded)?, scheduled))
             }
-            _ => return self.find(log, message, recorded).map(Some),
+            Known::Went(_) => return self.find(log, message, recorded).map(Some),
         };
-        let origin = Arc::new(origin);
         self.keep(message, Arc::clone(&origin));
         Ok(Some(origin))
     }
@@ -76,39 +79,17 @@ fn read(log: &dyn EventLog, later: &Recorded) -> Result<Origin, Halt> {
     let first = log.read_stream(later.stream, Version::NONE, 2)?;
     let mut events = first.iter();
     let accepted = events.next().ok_or_else(|| without_beginning(later))?;
-    let origin = begin(accepted, &decode(accepted)?)?;
-    match events.next() {
-        Some(second) => Ok(go_on(&origin, &decode(second)?)),
-        None => Ok(origin),
-    }
-}
-
-fn decode(recorded: &Recorded) -> Result<MessageEvent, Halt> {
-    match crate::folds::decode(recorded)? {
-        Event::Message(event) => Ok(event),
-        _ => Err(without_beginning(recorded)),
-    }
-}
-
-fn begin(recorded: &Recorded, event: &MessageEvent) -> Result<Origin, Halt> {
-    let MessageEvent::Accepted(accepted) = event else { return Err(without_beginning(recorded)) };
-    let [head, body, ..] = *recorded.content else {
-        return Err(Halt::Impossible {
-            position: recorded.position,
-            stream: recorded.stream,
-            what: "an accepted message has no content beside it",
-        });
+    let Known::Began(origin) = Known::of(accepted)? else {
+        return Err(without_beginning(accepted));
     };
-    let (accepted, at) = (accepted.clone(), recorded.at);
-    Ok(Origin { accepted, at, send_from: at, head, body })
+    match events.next().map(Known::of).transpose()? {
+        Some(Known::Went(Step::Scheduled(scheduled))) => Ok(go_on(&origin, &scheduled)),
+        _ => Ok(Arc::unwrap_or_clone(origin)),
+    }
 }
 
-fn go_on(origin: &Origin, event: &MessageEvent) -> Origin {
-    let mut origin = origin.clone();
-    if let MessageEvent::Scheduled(scheduled) = event {
-        origin.send_from = scheduled.until.max(origin.at);
-    }
-    origin
+fn go_on(origin: &Origin, scheduled: &Scheduled) -> Origin {
+    Origin { send_from: scheduled.until.max(origin.at), ..origin.clone() }
 }
 
 const fn without_beginning(recorded: &Recorded) -> Halt {

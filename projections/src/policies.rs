@@ -18,8 +18,8 @@ use crate::{
     error::Halt,
     fact::{Fact, FactRow, malformed},
     keys::{KeyView, Keys, append},
+    layer::Round,
     projection::Projection,
-    round::Round,
     sealed,
 };
 
@@ -403,11 +403,12 @@ impl Projection for PoliciesProjection {
         2
     }
 
-    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round) -> Result<(), Halt> {
+    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
         let stream = fact.recorded.stream.to_bytes();
         // Lists show what was made first, first: so what is made has its position in its key.
         let position = fact.recorded.position.get().to_be_bytes();
-        let key = match fact.event {
+        let Some(event) = fact.known.other() else { return Ok(()) };
+        let key = match event {
             Event::Tenant(event) => match event {
                 TenantEvent::TenantCreated(_) => join(&[&[1], &stream]),
                 TenantEvent::UserAdded(_) => join(&[&[2], &position]),

@@ -6,7 +6,7 @@ use crate::{
     codec::{Malformed, Reader, join},
     error::Halt,
     fact::Fact,
-    round::Round,
+    layer::Round,
 };
 
 /// A fold of the log. The rows follow from the events alone: not from the time, not from how the
@@ -19,7 +19,15 @@ pub(crate) trait Projection: Send {
     fn version(&self) -> u32;
 
     /// Takes in one event.
-    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round) -> Result<(), Halt>;
+    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt>;
+
+    /// Writes the rows that it held back while it took in the events of a round.
+    fn settle(&mut self, _round: &mut Round<'_>) -> Result<(), Halt> {
+        Ok(())
+    }
+
+    /// Drops what it holds of the table, because rows were lost that it had written.
+    fn forget(&mut self) {}
 
     /// Takes a row into memory: each as it is written, and at the start all, in the order of keys.
     fn remember(&self, _key: &[u8], _value: &[u8]) -> Result<(), Halt> {

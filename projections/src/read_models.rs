@@ -18,6 +18,7 @@ use crate::{
     folds::{Folds, Until},
     follower::{Follower, Standing},
     keys::{Keys, KeysProjection},
+    layer::{Layers, Rows},
     logs::{Logs, LogsProjection},
     messages::{Messages, MessagesProjection},
     policies::{Policies, PoliciesProjection},
@@ -77,6 +78,7 @@ struct Shared {
     dir: PathBuf,
     log: Arc<dyn EventLog>,
     store: Store,
+    layers: Layers,
     keys: Arc<Keys>,
     policies: Arc<Policies>,
     templates: Arc<Templates>,
@@ -93,7 +95,7 @@ struct Shared {
 
 /// Who holds the folds.
 enum Running {
-    Idle(Folds),
+    Idle(Box<Folds>),
     Following(Follower),
     /// The follower panicked, or its thread could not be started.
     Lost,
@@ -165,7 +167,7 @@ impl ReadModels {
         let shared = &self.shared;
         let mut running = shared.running.lock();
         let folds = match std::mem::replace(&mut *running, Running::Lost) {
-            Running::Idle(folds) => folds,
+            Running::Idle(folds) => *folds,
             other => {
                 *running = other;
                 return;
@@ -268,11 +270,10 @@ impl ReadModels {
     /// bytes of the value, lengths in four little-endian bytes. Equal logs give equal bytes. `None`
     /// when there is none of this name.
     pub fn dump(&self, name: &str) -> Result<Option<Vec<u8>>, QueryError> {
-        if !NAMES.contains(&name) {
-            return Ok(None);
-        }
+        let Some(number) = NAMES.iter().position(|known| *known == name) else { return Ok(None) };
+        let table = self.shared.store.table(name)?;
         let mut bytes = Vec::new();
-        for row in self.shared.store.table(name)?.scan(Scan::all()) {
+        for row in Rows::new(self.shared.layers.clone(), number, table).scan(Scan::all()) {
             let (key, value) = row?;
             for part in [&key, &value] {
                 let len = u32::try_from(part.len()).unwrap_or(u32::MAX);
@@ -311,7 +312,7 @@ impl Shared {
         let mut running = self.running.lock();
         *running = match std::mem::replace(&mut *running, Running::Lost) {
             Running::Following(follower) => match follower.stop() {
-                Some(folds) => Running::Idle(folds),
+                Some(folds) => Running::Idle(Box::new(folds)),
                 None => Running::Lost,
             },
             Running::Idle(mut folds) => {
@@ -354,32 +355,37 @@ fn open(mut opening: Opening<'_>) -> Result<ReadModels, OpenError> {
 
 fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
     let store = store::open(opening.dir)?;
+    let (log, vault) = (Arc::clone(&opening.log), opening.vault.clone());
+    let layers = Layers::new(NAMES.len());
+    let rows = |name: &str| -> Result<Rows, Halt> {
+        let number = NAMES.iter().position(|known| *known == name).unwrap_or(NAMES.len());
+        Ok(Rows::new(layers.clone(), number, store.table(name)?))
+    };
     let keys = Arc::new(Keys::default());
     let policies = Arc::new(Policies::new(Arc::clone(&keys)));
     let sessions = Arc::new(Sessions::default());
-    let table = |name| store.table(name).map_err(Halt::from);
-    let templates = Arc::new(Templates::new(table("template_sources")?));
-    let suppressions = Arc::new(Suppressions::new(table("suppressions")?, opening.vault.clone()));
+    let templates = Arc::new(Templates::new(rows("template_sources")?));
+    let suppressions = Arc::new(Suppressions::new(rows("suppressions")?, vault.clone()));
+    // In the order of their names above.
     let projections: Vec<Box<dyn Projection>> = vec![
-        Box::new(KeysProjection::new(Arc::clone(&keys), opening.vault.clone())),
-        Box::new(PoliciesProjection::new(Arc::clone(&policies), opening.vault.clone())),
+        Box::new(KeysProjection::new(Arc::clone(&keys), vault.clone())),
+        Box::new(PoliciesProjection::new(Arc::clone(&policies), vault.clone())),
         Box::new(AlarmsProjection),
-        // Before the logs, whose rows point into it.
         Box::new(MessagesProjection),
         Box::new(LogsProjection),
-        Box::new(StatsProjection),
+        Box::new(StatsProjection::default()),
         Box::new(AuditProjection),
         Box::new(SessionsProjection::new(Arc::clone(&sessions))),
-        Box::new(TemplatesProjection::new(Arc::clone(&templates), opening.vault.clone())),
+        Box::new(TemplatesProjection::new(Arc::clone(&templates), vault)),
         Box::new(TemplateSourcesProjection),
         Box::new(SuppressionsProjection(Arc::clone(&suppressions))),
     ];
-    let messages = Messages::new(table("messages")?);
-    let (alarms, logs) = (Alarms::new(table("alarms")?), table("logs")?);
-    let (logs, stats) = (Logs::new(logs, messages.clone()), Statistics::new(table("stats")?));
-    let log = Arc::clone(&opening.log);
-    let audit = Audit::new(table("audit")?, Arc::clone(&log));
-    let mut folds = Folds::open(Arc::clone(&log), store.clone(), projections, opening.afresh)?;
+    let messages = Messages::new(rows("messages")?, Arc::clone(&log));
+    let logs = Logs::new(rows("logs")?, Arc::clone(&log), messages.clone());
+    let (alarms, stats) = (Alarms::new(rows("alarms")?), Statistics::new(rows("stats")?));
+    let audit = Audit::new(rows("audit")?, Arc::clone(&log));
+    let mut folds =
+        Folds::open(Arc::clone(&log), store.clone(), layers.clone(), projections, opening.afresh)?;
     while folds.round(opening.until)? {
         let head = *log.head().borrow();
         (opening.progress)(Progress { position: folds.position(), head });
@@ -391,6 +397,7 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
             dir: opening.dir.to_owned(),
             log,
             store,
+            layers,
             keys,
             policies,
             templates,
@@ -402,7 +409,7 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
             stats,
             audit,
             standing: watch::Sender::new(standing),
-            running: Mutex::new(Running::Idle(folds)),
+            running: Mutex::new(Running::Idle(Box::new(folds))),
         }),
     })
 }

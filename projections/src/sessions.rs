@@ -19,8 +19,8 @@ use crate::{
     codec::{Malformed, Reader, join},
     error::Halt,
     fact::{Fact, malformed},
+    layer::Round,
     projection::Projection,
-    round::Round,
 };
 
 /// How often memory is rid of sessions that are over.
@@ -166,13 +166,15 @@ impl Projection for SessionsProjection {
         1
     }
 
-    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round) -> Result<(), Halt> {
-        let (StreamId::User(user), Event::User(event)) = (fact.recorded.stream, fact.event) else {
+    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
+        let (StreamId::User(user), Some(Event::User(event))) =
+            (fact.recorded.stream, fact.known.other())
+        else {
             return Ok(());
         };
         let at = fact.recorded.at;
         let key = key(user);
-        let known = round.edit(&key)?.map(|bytes| Row::read(bytes)).transpose();
+        let known = round.get(&key)?.map(Row::read).transpose();
         let mut row = match (known.map_err(|_| malformed(NAME))?, event) {
             (Some(row), _) => row,
             (None, UserEvent::SessionStarted(started)) => {

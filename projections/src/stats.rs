@@ -6,13 +6,17 @@
 mod counts;
 mod histogram;
 mod query;
+mod tally;
 
-use std::collections::BTreeSet;
+use std::collections::{HashMap, hash_map::Entry};
 
 use eventlog::Hour;
-use model::{AppId, Event, message::MessageEvent};
+use model::{
+    AppId,
+    message::{Accepted, End, Step},
+};
 
-use self::counts::Counter;
+use self::{counts::Counter, tally::Tally};
 pub use self::{
     counts::Counts,
     query::{
@@ -23,9 +27,9 @@ pub use self::{
 use crate::{
     codec::{Malformed, join},
     error::Halt,
-    fact::{Fact, Origin, malformed},
+    fact::{Fact, Known, Origin, malformed},
+    layer::Round,
     projection::Projection,
-    round::Round,
 };
 
 const NAME: &str = "stats";
@@ -59,49 +63,101 @@ fn latencies_prefix(app: AppId) -> Vec<u8> {
     join(&[&[LATENCIES], app.as_bytes()])
 }
 
-/// Folds the statistics.
-pub(crate) struct StatsProjection;
+/// Values in memory beyond which, at the end of a round, they are let go of: some ten megabytes.
+const MAX_KEPT: usize = 100_000;
 
-struct Cohort<'a> {
-    origin: &'a Origin,
-    hour: [u8; 4],
+/// Folds the statistics. The hours in which messages count that are under way now are kept in
+/// memory beside their rows, for a count is then no more than an addition.
+#[derive(Default)]
+pub(crate) struct StatsProjection {
+    hours: HashMap<(AppId, Hour), Cohort>,
+    /// Those that changed in this round.
+    changed: Vec<(AppId, Hour)>,
+    /// Values in memory, as they were counted last.
+    kept: usize,
 }
 
-impl Cohort<'_> {
-    fn key(&self, dimension: Dimension, value: &str) -> Vec<u8> {
-        let prefix = counts_prefix(self.origin.accepted.app, dimension);
-        join(&[&prefix, &self.hour, value.as_bytes()])
+/// The counts of one app's messages of one hour.
+struct Cohort {
+    dimensions: [(Vec<u8>, Tally); 5],
+    latencies: Latencies,
+    changed: bool,
+    counted: usize,
+}
+
+struct Latencies {
+    key: Vec<u8>,
+    row: Vec<u8>,
+    changed: bool,
+}
+
+impl Cohort {
+    fn load(round: &mut Round<'_>, app: AppId, hour: Hour) -> Result<Self, Halt> {
+        let hour = hour.get().to_be_bytes();
+        let mut load = |dimension| -> Result<(Vec<u8>, Tally), Halt> {
+            let prefix = join(&[&counts_prefix(app, dimension), &hour]);
+            let tally = Tally::load(round, &prefix)?;
+            Ok((prefix, tally))
+        };
+        let dimensions = [
+            load(Dimension::Whole)?,
+            load(Dimension::Domain)?,
+            load(Dimension::RecipientDomain)?,
+            load(Dimension::Tag)?,
+            load(Dimension::Template)?,
+        ];
+        let key = join(&[&latencies_prefix(app), &hour]);
+        let row = round.get(&key)?.map(<[u8]>::to_vec).unwrap_or_default();
+        let latencies = Latencies { key, row, changed: false };
+        Ok(Self { dimensions, latencies, changed: false, counted: 0 })
     }
 
-    /// Counts `by` recipients of `domain` wherever they count.
-    fn count(
-        &self,
-        round: &mut Round,
-        counter: Counter,
-        domain: &str,
-        by: u64,
-    ) -> Result<(), Halt> {
-        let accepted = &self.origin.accepted;
-        add(round, &self.key(Dimension::Whole, ""), counter, by)?;
-        add(round, &self.key(Dimension::Domain, accepted.from.as_str()), counter, by)?;
-        add(round, &self.key(Dimension::RecipientDomain, domain), counter, by)?;
-        let tags: BTreeSet<&str> = accepted.tags.iter().map(model::message::Tag::as_str).collect();
-        for tag in tags {
-            add(round, &self.key(Dimension::Tag, tag), counter, by)?;
+    /// Counts a recipient of `domain` wherever it counts.
+    fn count(&mut self, accepted: &Accepted, counter: Counter, domain: &str) {
+        let [(_, whole), (_, domains), (_, recipient_domains), (_, tags), (_, templates)] =
+            &mut self.dimensions;
+        whole.add("", counter, 1);
+        domains.add(accepted.from.as_str(), counter, 1);
+        recipient_domains.add(domain, counter, 1);
+        for (number, tag) in accepted.tags.iter().enumerate() {
+            // Named twice, it counts once.
+            if accepted.tags.iter().take(number).all(|earlier| earlier != tag) {
+                tags.add(tag.as_str(), counter, 1);
+            }
         }
         if let Some(template) = &accepted.template {
-            add(round, &self.key(Dimension::Template, &template.id.to_string()), counter, by)?;
+            templates.add(&template.id.to_string(), counter, 1);
         }
-        Ok(())
+    }
+
+    /// Writes what changed; says how many values there are more than when it did so last.
+    fn settle(&mut self, round: &mut Round<'_>) -> usize {
+        self.changed = false;
+        for (prefix, tally) in &mut self.dimensions {
+            tally.settle(round, prefix);
+        }
+        if std::mem::take(&mut self.latencies.changed) {
+            round.put(self.latencies.key.clone(), self.latencies.row.clone());
+        }
+        let count = 1 + self.dimensions.iter().map(|(_, tally)| tally.len()).sum::<usize>();
+        let before = std::mem::replace(&mut self.counted, count);
+        count.saturating_sub(before)
     }
 }
 
-fn add(round: &mut Round, key: &[u8], counter: Counter, by: u64) -> Result<(), Halt> {
-    let row = round.edit_or(key, Counts::default().to_bytes())?;
-    let mut counts = Counts::read(row).map_err(|Malformed| malformed(NAME))?;
-    counts.add(counter, by);
-    *row = counts.to_bytes();
-    Ok(())
+impl StatsProjection {
+    /// The counts among which those of a message are, to be changed.
+    fn cohort(&mut self, round: &mut Round<'_>, origin: &Origin) -> Result<&mut Cohort, Halt> {
+        let (app, hour) = (origin.accepted.app, Hour::of(origin.at));
+        let cohort = match self.hours.entry((app, hour)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(Cohort::load(round, app, hour)?),
+        };
+        if !std::mem::replace(&mut cohort.changed, true) {
+            self.changed.push((app, hour));
+        }
+        Ok(cohort)
+    }
 }
 
 impl Projection for StatsProjection {
@@ -110,45 +166,63 @@ impl Projection for StatsProjection {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
-    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round) -> Result<(), Halt> {
-        let (Event::Message(event), Some(origin)) = (fact.event, fact.origin) else {
-            return Ok(());
-        };
-        let cohort =
-            Cohort { origin: origin.as_ref(), hour: Hour::of(origin.at).get().to_be_bytes() };
+    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
+        let Some(origin) = fact.origin else { return Ok(()) };
         let accepted = &origin.accepted;
-        let (recipient, counter) = match event {
-            MessageEvent::Accepted(_) => {
+        let (recipient, counter) = match fact.known {
+            Known::Began(_) => {
+                let cohort = self.cohort(round, origin)?;
                 for recipient in &accepted.recipients {
-                    cohort.count(round, Counter::Accepted, recipient.domain.as_str(), 1)?;
+                    cohort.count(accepted, Counter::Accepted, recipient.domain.as_str());
                 }
                 return Ok(());
             }
-            MessageEvent::Scheduled(_) => return Ok(()),
-            MessageEvent::Deferred(deferred) => {
-                // A recipient counts as deferred once, however often it was.
-                if deferred.attempt.attempt > 1 {
-                    return Ok(());
-                }
-                (deferred.attempt.recipient, Counter::Deferred)
+            // A recipient counts as deferred once, however often it was.
+            Known::Went(Step::Deferred { recipient, attempt: 0 | 1, .. }) => {
+                (*recipient, Counter::Deferred)
             }
-            MessageEvent::Delivered(delivered) => {
-                let recipient = delivered.attempt.recipient;
-                let latency = fact.recorded.at.since(origin.send_from);
-                let key = join(&[&latencies_prefix(accepted.app), &cohort.hour]);
-                let row = round.edit_or(&key, Vec::new())?;
-                histogram::record(row, latency).map_err(|Malformed| malformed(NAME))?;
-                (recipient, Counter::Delivered)
+            Known::Went(Step::Ended { recipient, end }) => {
+                let counter = match end {
+                    End::Suppressed => Counter::Suppressed,
+                    End::Delivered => Counter::Delivered,
+                    End::Bounced => Counter::Bounced,
+                    End::Failed => Counter::Failed,
+                    End::Canceled => Counter::Canceled,
+                };
+                (*recipient, counter)
             }
-            MessageEvent::Bounced(bounced) => (bounced.attempt.recipient, Counter::Bounced),
-            MessageEvent::Failed(failed) => (failed.recipient, Counter::Failed),
-            MessageEvent::Suppressed(suppressed) => (suppressed.recipient, Counter::Suppressed),
-            MessageEvent::Canceled(canceled) => (canceled.recipient, Counter::Canceled),
+            Known::Went(_) | Known::Other(_) => return Ok(()),
         };
-        let Some(recipient) = accepted.recipients.get(recipient.as_usize()) else { return Ok(()) };
-        cohort.count(round, counter, recipient.domain.as_str(), 1)
+        let cohort = self.cohort(round, origin)?;
+        if counter == Counter::Delivered {
+            let latencies = &mut cohort.latencies;
+            let latency = fact.recorded.at.since(origin.send_from);
+            histogram::record(&mut latencies.row, latency).map_err(|Malformed| malformed(NAME))?;
+            latencies.changed = true;
+        }
+        if let Some(recipient) = accepted.recipients.get(recipient.as_usize()) {
+            cohort.count(accepted, counter, recipient.domain.as_str());
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, round: &mut Round<'_>) -> Result<(), Halt> {
+        for hour in self.changed.drain(..) {
+            if let Some(cohort) = self.hours.get_mut(&hour) {
+                self.kept += cohort.settle(round);
+            }
+        }
+        if self.kept > MAX_KEPT {
+            self.hours.clear();
+            self.kept = 0;
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self) {
+        *self = Self::default();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use eventlog::{Scan, Table, Vault};
+use eventlog::{Scan, Vault};
 use model::{
     AppId, Event, StreamId, SuppressionId, Timestamp,
     address::EmailAddress,
@@ -16,8 +16,8 @@ use crate::{
     codec::{Malformed, Reader, join},
     error::{Halt, QueryError},
     fact::{Fact, FactRow, malformed},
+    layer::{Round, Rows},
     projection::Projection,
-    round::Round,
     sealed,
 };
 
@@ -69,7 +69,7 @@ impl fmt::Display for SuppressionCursor {
 
 /// The lists.
 pub struct Suppressions {
-    table: Table,
+    table: Rows,
     vault: Vault,
     /// Apps that ever listed somebody: the others cost a send nothing.
     listing: papaya::HashSet<AppId>,
@@ -82,7 +82,7 @@ impl fmt::Debug for Suppressions {
 }
 
 impl Suppressions {
-    pub(crate) fn new(table: Table, vault: Vault) -> Self {
+    pub(crate) fn new(table: Rows, vault: Vault) -> Self {
         Self { table, vault, listing: papaya::HashSet::new() }
     }
 
@@ -199,8 +199,8 @@ impl Projection for SuppressionsProjection {
         1
     }
 
-    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round) -> Result<(), Halt> {
-        let Event::Suppression(event) = fact.event else { return Ok(()) };
+    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
+        let Some(Event::Suppression(event)) = fact.known.other() else { return Ok(()) };
         match event {
             SuppressionEvent::SuppressionAdded(added) => {
                 let position = fact.recorded.position.get();
@@ -210,7 +210,7 @@ impl Projection for SuppressionsProjection {
             }
             SuppressionEvent::SuppressionRemoved(removed) => {
                 let key = listed_key(removed.app, &removed.recipient);
-                let position = match round.edit(&key)? {
+                let position = match round.get(&key)? {
                     Some(row) => read(row).map_err(|_| malformed(NAME))?.0,
                     None => return Ok(()),
                 };

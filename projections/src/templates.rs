@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use eventlog::{Table, Vault};
+use eventlog::Vault;
 use model::{
     AppId, Event, StreamId, TemplateId, TenantId, Timestamp,
     event::SealedText,
@@ -15,8 +15,8 @@ use crate::{
     error::{Halt, QueryError},
     fact::{Fact, FactRow, malformed},
     keys::append,
+    layer::{Round, Rows},
     projection::Projection,
-    round::Round,
     sealed,
 };
 
@@ -66,7 +66,7 @@ pub struct Templates {
     by_id: papaya::HashMap<TemplateId, Arc<TemplateView>>,
     by_slug: papaya::HashMap<(AppId, Slug), TemplateId>,
     of_app: papaya::HashMap<AppId, Arc<[TemplateId]>>,
-    sources: Table,
+    sources: Rows,
 }
 
 impl fmt::Debug for Templates {
@@ -76,7 +76,7 @@ impl fmt::Debug for Templates {
 }
 
 impl Templates {
-    pub(crate) fn new(sources: Table) -> Self {
+    pub(crate) fn new(sources: Rows) -> Self {
         Self {
             by_id: papaya::HashMap::new(),
             by_slug: papaya::HashMap::new(),
@@ -216,8 +216,9 @@ impl Projection for TemplatesProjection {
         1
     }
 
-    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round) -> Result<(), Halt> {
-        let (StreamId::Template(id), Event::Template(event)) = (fact.recorded.stream, fact.event)
+    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
+        let (StreamId::Template(id), Some(Event::Template(event))) =
+            (fact.recorded.stream, fact.known.other())
         else {
             return Ok(());
         };
@@ -281,9 +282,11 @@ impl Projection for TemplateSourcesProjection {
         1
     }
 
-    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round) -> Result<(), Halt> {
-        let (StreamId::Template(id), Event::Template(TemplateEvent::TemplateVersionAdded(added))) =
-            (fact.recorded.stream, fact.event)
+    fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
+        let (
+            StreamId::Template(id),
+            Some(Event::Template(TemplateEvent::TemplateVersionAdded(added))),
+        ) = (fact.recorded.stream, fact.known.other())
         else {
             return Ok(());
         };

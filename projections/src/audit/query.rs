@@ -2,24 +2,27 @@
 
 use std::{fmt, sync::Arc};
 
-use eventlog::{EventLog, Position, Recorded, Scan, Table, Version};
-use model::{Event, StreamId, TenantId};
+use eventlog::{EventLog, Position, Recorded, Version};
+use model::{Event, StreamId, TenantId, Timestamp};
 
-use super::{Entry, NAME, bucket_key, bucket_of, bucket_prefix, code_of, first_of, named_tenant};
+use super::{NAME, code_of, list_prefix, named_tenant};
 use crate::{
-    codec::{Malformed, Reader, join},
+    codec::join,
     error::QueryError,
+    events::events_at,
+    layer::Rows,
+    lists::{Backwards, Entry, Place},
 };
 
 /// Most events of one page.
 pub const MAX_AUDIT_PAGE: usize = 100;
 
-/// Most buckets looked at for one page. Where a type is rare, the page is short and its cursor goes
+/// Most entries looked at for one page. Where a type is rare, the page is short and its cursor goes
 /// on from here.
-const MAX_BUCKETS: usize = 512;
+const MAX_LOOKED_AT: usize = 200_000;
 /// Most events of one stream looked at for one page.
 const MAX_OF_STREAM: u64 = 2_048;
-/// Events that lie so near each other are read from the log at once.
+/// Versions of a stream that are read from the log at once.
 const NEAR: u64 = 128;
 
 /// What to look for. Everything that is named must hold.
@@ -41,6 +44,8 @@ pub struct AuditQuery {
 pub struct AuditCursor {
     tenant: TenantId,
     stream: Option<StreamId>,
+    /// When the event there was recorded; of a stream, nothing.
+    at_ms: u64,
     /// A position, or a version of the stream: older ones follow.
     before: u64,
 }
@@ -48,9 +53,9 @@ pub struct AuditCursor {
 impl AuditCursor {
     /// Reads a cursor of this tenant and stream; `None` for anything else.
     pub fn parse(tenant: TenantId, stream: Option<StreamId>, text: &str) -> Option<Self> {
-        let digits = text.get(..16).filter(|digits| digits.is_ascii())?;
-        let before = u64::from_str_radix(digits, 16).ok()?;
-        let cursor = Self { tenant, stream, before };
+        let number = |digits: Option<&str>| u64::from_str_radix(digits?, 16).ok();
+        let (at_ms, before) = (number(text.get(..16))?, number(text.get(16..32))?);
+        let cursor = Self { tenant, stream, at_ms, before };
         (cursor.to_string() == text).then_some(cursor)
     }
 
@@ -58,14 +63,15 @@ impl AuditCursor {
     fn check(self) -> u64 {
         let stream = self.stream.map(StreamId::to_bytes).unwrap_or_default();
         let bound = [b"audit cursor".as_slice(), self.tenant.as_bytes(), &stream];
-        let hash = blake3::hash(&join(&[&bound.concat(), &self.before.to_be_bytes()]));
+        let place = [self.at_ms.to_be_bytes(), self.before.to_be_bytes()];
+        let hash = blake3::hash(&join(&[&bound.concat(), place.as_flattened()]));
         hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
     }
 }
 
 impl fmt::Display for AuditCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}{:016x}", self.before, self.check())
+        write!(f, "{:016x}{:016x}{:016x}", self.at_ms, self.before, self.check())
     }
 }
 
@@ -90,7 +96,7 @@ pub struct AuditPage {
 /// What happened to a tenant.
 #[derive(Clone)]
 pub struct Audit {
-    table: Table,
+    table: Rows,
     log: Arc<dyn EventLog>,
 }
 
@@ -101,7 +107,7 @@ impl fmt::Debug for Audit {
 }
 
 impl Audit {
-    pub(crate) fn new(table: Table, log: Arc<dyn EventLog>) -> Self {
+    pub(crate) fn new(table: Rows, log: Arc<dyn EventLog>) -> Self {
         Self { table, log }
     }
 
@@ -117,63 +123,39 @@ impl Audit {
     fn of_tenant(&self, tenant: TenantId, query: &AuditQuery) -> Result<AuditPage, QueryError> {
         let limit = query.limit.clamp(1, MAX_AUDIT_PAGE);
         let code = query.kind.as_deref().map(code_of);
-        let before = query.cursor.map_or(u64::MAX, |cursor| cursor.before);
-        let prefix = bucket_prefix(tenant);
-        let end = bucket_key(tenant, bucket_of(before.saturating_sub(1)).saturating_add(1));
+        let end = query.cursor.map_or(Place::END, |cursor| Place {
+            at: Timestamp::from_millis(cursor.at_ms),
+            position: Position::new(cursor.before),
+        });
         let mut found: Vec<Position> = Vec::new();
         let mut next = None;
-        let rows = self.table.scan(Scan::prefix(&prefix).before(end).reverse());
-        'rows: for (number, row) in rows.enumerate() {
-            let (key, value) = row?;
-            let mut reader = Reader::new(key.get(prefix.len()..).unwrap_or_default());
-            let bucket = reader.key_u64().map_err(|Malformed| damaged())?;
-            if number == MAX_BUCKETS {
-                // Everything in this bucket is still to be looked at.
-                next = Some(first_of(bucket.saturating_add(1)));
+        let mut last = end;
+        let entries = Backwards::<1>::of(&self.table, &list_prefix(tenant), end, NAME)?;
+        for (looked_at, entry) in entries.enumerate() {
+            let Entry { place, mark: [mark] } = entry?;
+            if looked_at == MAX_LOOKED_AT || found.len() == limit {
+                next = Some(last);
                 break;
             }
-            for entry in Entry::read_all(&value).map_err(|Malformed| damaged())?.iter().rev() {
-                let position = first_of(bucket) + u64::from(entry.offset);
-                if position >= before || code.is_some_and(|code| code != entry.code) {
-                    continue;
-                }
-                if found.len() == limit {
-                    next = found.last().map(|position| position.get());
-                    break 'rows;
-                }
-                found.push(Position::new(position));
+            last = place;
+            if code.is_none_or(|code| code == mark) {
+                found.push(place.position);
             }
         }
         found.reverse();
         let mut rows = Vec::with_capacity(found.len());
-        for recorded in self.recorded(&found)?.into_iter().rev() {
+        for recorded in events_at(self.log.as_ref(), &found)?.into_iter().rev() {
             rows.extend(fitting(recorded, query)?);
         }
         Ok(AuditPage {
             rows,
-            next: next.map(|before| AuditCursor { tenant, stream: None, before }),
+            next: next.map(|Place { at, position }| AuditCursor {
+                tenant,
+                stream: None,
+                at_ms: at.as_millis(),
+                before: position.get(),
+            }),
         })
-    }
-
-    /// The events at these positions, which rise.
-    fn recorded(&self, wanted: &[Position]) -> Result<Vec<Recorded>, QueryError> {
-        let mut found: Vec<Recorded> = Vec::with_capacity(wanted.len());
-        while let Some((first, rest)) = wanted.get(found.len()..).and_then(<[_]>::split_first) {
-            let near = rest.iter().take_while(|at| at.get() - first.get() < NEAR).last();
-            let span = near.map_or(0, |last| last.get() - first.get()) + 1;
-            let after = Position::new(first.get().saturating_sub(1));
-            let known = found.len();
-            let limit = usize::try_from(span).unwrap_or(usize::MAX);
-            for recorded in self.log.read_all(after, limit)? {
-                if wanted.get(found.len()) == Some(&recorded.position) {
-                    found.push(recorded);
-                }
-            }
-            if found.len() == known {
-                return Err(damaged());
-            }
-        }
-        Ok(found)
     }
 
     /// The events of one stream need no index: the log has one.
@@ -202,7 +184,8 @@ impl Audit {
                 let version = recorded.version.get();
                 if page.rows.len() == limit {
                     let before = version.saturating_add(1);
-                    page.next = Some(AuditCursor { tenant, stream: Some(stream), before });
+                    let stream = Some(stream);
+                    page.next = Some(AuditCursor { tenant, stream, at_ms: 0, before });
                     return Ok(page);
                 }
                 page.rows.extend(fitting(recorded, query)?);
@@ -210,7 +193,8 @@ impl Audit {
             end = begin;
         }
         if lowest > 1 {
-            page.next = Some(AuditCursor { tenant, stream: Some(stream), before: lowest });
+            let stream = Some(stream);
+            page.next = Some(AuditCursor { tenant, stream, at_ms: 0, before: lowest });
         }
         Ok(page)
     }

@@ -2,25 +2,28 @@
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
-use eventlog::{ContentLocation, Position, Scan, Table};
+use eventlog::{ContentLocation, EventLog, Position, Recorded};
 use model::{
-    AppId, EventId, MessageId, Timestamp,
+    AppId, EventId, MessageId, StreamId, Timestamp,
     event::RecipientHash,
     message::{Accepted, MessageEvent, Tag},
 };
 
-use super::{LogKind, NAME, Place, Pointer, found_under, recipient_prefix, tag_hash, time_prefix};
+use super::{LogKind, NAME, app_prefix, is_about, recipient_list, tag_prefix};
 use crate::{
-    codec::{Malformed, Reader, join},
+    codec::{Reader, join},
     error::QueryError,
-    messages::{EventView, History, Messages},
+    events::events_at,
+    layer::Rows,
+    lists::{Backwards, Entry, Place},
+    messages::{EventView, Messages},
 };
 
 /// Most rows of one page.
 pub const MAX_PAGE: usize = 100;
 
-/// Most rows looked at for one page. Where a filter finds little, the page is short and its cursor
-/// goes on from here.
+/// Most entries looked at for one page: some milliseconds. Where a filter finds little, the page is
+/// short and its cursor goes on from here.
 const MAX_LOOKED_AT: usize = 20_000;
 
 /// What to look for. Everything that is named must hold.
@@ -113,18 +116,25 @@ pub struct Page {
 }
 
 /// The logs.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Logs {
-    table: Table,
+    table: Rows,
+    log: Arc<dyn EventLog>,
     messages: Messages,
 }
 
-/// Messages opened for one page.
-type Opened = HashMap<MessageId, Arc<(History, Accepted)>>;
+impl fmt::Debug for Logs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Logs").finish_non_exhaustive()
+    }
+}
+
+/// Messages opened for one page: how they began, and where their addresses and subject lie.
+type Opened = HashMap<MessageId, Arc<(Accepted, ContentLocation)>>;
 
 impl Logs {
-    pub(crate) const fn new(table: Table, messages: Messages) -> Self {
-        Self { table, messages }
+    pub(crate) fn new(table: Rows, log: Arc<dyn EventLog>, messages: Messages) -> Self {
+        Self { table, log, messages }
     }
 
     /// A page of the events of an app, newest first. Events that come while pages are read change
@@ -137,67 +147,97 @@ impl Logs {
     }
 
     fn of_app(&self, app: AppId, query: &LogQuery) -> Result<Page, QueryError> {
-        let prefix = match query.recipient {
-            Some(recipient) => recipient_prefix(app, recipient),
-            None => time_prefix(app),
-        };
         let limit = query.limit.clamp(1, MAX_PAGE);
-        let wanted_tag = query.tag.as_ref().map(tag_hash);
+        let (mut places, before) = self.places(app, query)?;
         let (mut opened, mut rows) = (Opened::new(), Vec::new());
-        let mut last = None;
-        for (looked_at, row) in self.table.scan(span(&prefix, query)).enumerate() {
-            if looked_at == MAX_LOOKED_AT || rows.len() == limit {
-                return Ok(Page { rows, next: last.map(|place| LogCursor { app, place }) });
+        let (mut looked_at, mut last, mut ended) = (0, before, false);
+        // Mostly once: marks lie seldom.
+        while rows.len() < limit && looked_at < MAX_LOOKED_AT && !ended {
+            let mut wanted = Vec::new();
+            ended = true;
+            for place in places.by_ref() {
+                let (place, fits) = place?;
+                last = place;
+                looked_at += 1;
+                if query.from.is_some_and(|from| place.at < from) {
+                    break;
+                }
+                if fits {
+                    wanted.push(place.position);
+                }
+                if rows.len() + wanted.len() == limit || looked_at == MAX_LOOKED_AT {
+                    ended = false;
+                    break;
+                }
             }
-            let (key, value) = row?;
-            let mut reader = Reader::new(key.get(prefix.len()..).unwrap_or_default());
-            let place = Place::read(&mut reader).map_err(|Malformed| damaged())?;
-            last = Some(place);
-            let pointer = if query.recipient.is_some() {
-                let key = join(&[&time_prefix(app), &place.to_bytes()]);
-                Pointer::read(&self.table.get(key)?.ok_or_else(damaged)?)
-            } else {
-                Pointer::read(&value)
-            };
-            let pointer = pointer.map_err(|Malformed| damaged())?;
-            let kind_fits = query.kind.is_none_or(|kind| kind == pointer.kind);
-            let tag_fits = wanted_tag.is_none_or(|tag| pointer.tags.contains(&tag));
-            if kind_fits && tag_fits {
-                rows.extend(self.row(&pointer, query, &mut opened)?);
+            wanted.reverse();
+            for recorded in events_at(self.log.as_ref(), &wanted)?.into_iter().rev() {
+                rows.extend(self.row(&recorded, app, query, &mut opened)?);
             }
         }
-        Ok(Page { rows, next: None })
+        // Whether anything follows is known only by looking.
+        let more = !ended
+            && match places.next().transpose()? {
+                Some((place, _)) => query.from.is_none_or(|from| place.at >= from),
+                None => false,
+            };
+        Ok(Page { rows, next: more.then_some(LogCursor { app, place: last }) })
     }
 
-    /// The row that a pointer stands for; `None` when the message lacks the wanted tag after all.
+    /// The places before the cursor and the end of the time, newest first; and whether what marks
+    /// each fits.
+    fn places(&self, app: AppId, query: &LogQuery) -> Result<(Places, Place), QueryError> {
+        let mut before = query.cursor.map_or(Place::END, |cursor| cursor.place);
+        if let Some(to) = query.to {
+            before = before.min(Place { at: to, position: Position::START });
+        }
+        let kind_fits = {
+            let wanted = query.kind;
+            move |mark: u8| wanted.is_none_or(|kind| kind as u8 == mark)
+        };
+        let places: Places = if let Some(recipient) = query.recipient {
+            let (list, wanted) = recipient_list(app, recipient);
+            let entries = Backwards::<5>::of(&self.table, &list, before, NAME)?;
+            Box::new(entries.map(move |entry| {
+                entry.map(|Entry { place, mark: [mark, who @ ..] }| {
+                    (place, who == wanted && kind_fits(mark))
+                })
+            }))
+        } else {
+            let list = match &query.tag {
+                Some(tag) => tag_prefix(app, tag),
+                None => app_prefix(app),
+            };
+            let entries = Backwards::<1>::of(&self.table, &list, before, NAME)?;
+            Box::new(entries.map(move |entry| {
+                entry.map(|Entry { place, mark: [mark] }| (place, kind_fits(mark)))
+            }))
+        };
+        Ok((places, before))
+    }
+
+    /// The row of an event; `None` when it does not fit after all.
     fn row(
         &self,
-        pointer: &Pointer,
+        recorded: &Recorded,
+        app: AppId,
         query: &LogQuery,
         opened: &mut Opened,
     ) -> Result<Option<LogRow>, QueryError> {
-        let message = if let Some(message) = opened.get(&pointer.message) {
-            Arc::clone(message)
+        let StreamId::Message(message) = recorded.stream else { return Err(damaged()) };
+        let began = if let Some(began) = opened.get(&message) {
+            Arc::clone(began)
         } else {
-            let message = Arc::new(self.open(pointer.message)?.ok_or_else(damaged)?);
-            opened.insert(pointer.message, Arc::clone(&message));
-            message
+            let began = Arc::new(self.messages.beginning(message)?.ok_or_else(damaged)?);
+            opened.insert(message, Arc::clone(&began));
+            began
         };
-        let (history, accepted) = message.as_ref();
-        if query.tag.as_ref().is_some_and(|tag| !accepted.tags.contains(tag)) {
-            return Ok(None);
-        }
-        let place = usize::try_from(pointer.place).unwrap_or(usize::MAX);
-        let event = history.event(place).ok_or_else(damaged)?;
-        Ok(Some(log_row(pointer.message, event, history.head)))
-    }
-
-    fn open(&self, message: MessageId) -> Result<Option<(History, Accepted)>, QueryError> {
-        let Some(history) = self.messages.history(message)? else { return Ok(None) };
-        match history.event(0).map(|first| first.event) {
-            Some(MessageEvent::Accepted(accepted)) => Ok(Some((history, accepted))),
-            _ => Err(damaged()),
-        }
+        let (accepted, head) = began.as_ref();
+        let view = EventView::of(recorded).ok_or_else(damaged)?;
+        let fits = accepted.app == app
+            && query.tag.as_ref().is_none_or(|tag| accepted.tags.contains(tag))
+            && query.recipient.is_none_or(|wanted| is_about(&view.event, accepted, &wanted));
+        Ok(fits.then(|| log_row(message, view, *head)))
     }
 
     /// The events of one message need no index: they stand together.
@@ -208,30 +248,24 @@ impl Logs {
         query: &LogQuery,
     ) -> Result<Page, QueryError> {
         let nothing = Page { rows: Vec::new(), next: None };
-        let Some((history, accepted)) = self.open(message)? else { return Ok(nothing) };
+        let Some(history) = self.messages.history(message)? else { return Ok(nothing) };
+        let accepted = &history.accepted;
         let tag_fits = query.tag.as_ref().is_none_or(|tag| accepted.tags.contains(tag));
         if accepted.app != app || !tag_fits {
             return Ok(nothing);
         }
         let limit = query.limit.clamp(1, MAX_PAGE);
         let mut page = nothing;
-        for number in (0..history.len()).rev() {
-            let (at, position) = history.recorded(number).ok_or_else(damaged)?;
-            let place = Place { at, position };
+        for view in history.events.iter().rev() {
+            let place = Place { at: view.at, position: view.position };
             if query.cursor.is_some_and(|cursor| place >= cursor.place) {
                 continue;
             }
-            let in_time = query.from.is_none_or(|from| place.at >= from)
-                && query.to.is_none_or(|to| place.at < to);
-            if !in_time {
-                continue;
-            }
-            let view = history.event(number).ok_or_else(damaged)?;
-            let kind_fits = query.kind.is_none_or(|kind| kind == LogKind::of(&view.event));
-            let recipient_fits = query
-                .recipient
-                .is_none_or(|wanted| found_under(&view.event, &accepted).contains(&wanted));
-            if !kind_fits || !recipient_fits {
+            let fits = query.from.is_none_or(|from| place.at >= from)
+                && query.to.is_none_or(|to| place.at < to)
+                && query.kind.is_none_or(|kind| kind == LogKind::of(&view.event))
+                && query.recipient.is_none_or(|wanted| is_about(&view.event, accepted, &wanted));
+            if !fits {
                 continue;
             }
             if page.rows.len() == limit {
@@ -239,29 +273,14 @@ impl Logs {
                 page.next = last.map(|place| LogCursor { app, place });
                 break;
             }
-            page.rows.push(log_row(message, view, history.head));
+            page.rows.push(log_row(message, view.clone(), history.head));
         }
         Ok(page)
     }
 }
 
-/// The keys below `prefix` that lie in the time and before the cursor, newest first.
-fn span(prefix: &[u8], query: &LogQuery) -> Scan {
-    let bound =
-        |at: Timestamp| join(&[prefix, &Place { at, position: Position::START }.to_bytes()]);
-    let mut scan = Scan::prefix(prefix);
-    if let Some(from) = query.from {
-        // No event has position 0, so nothing that lies in the time is left out.
-        scan = scan.after(bound(from));
-    }
-    if let Some(to) = query.to {
-        scan = scan.before(bound(to));
-    }
-    if let Some(cursor) = query.cursor {
-        scan = scan.before(join(&[prefix, &cursor.place.to_bytes()]));
-    }
-    scan.reverse()
-}
+/// Places, and whether each may fit.
+type Places = Box<dyn Iterator<Item = Result<(Place, bool), QueryError>>>;
 
 fn log_row(message: MessageId, view: EventView, head: ContentLocation) -> LogRow {
     LogRow {

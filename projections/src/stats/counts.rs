@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::codec::{Malformed, Reader};
+use crate::codec::{Malformed, Reader, put_varint};
 
 /// How many recipients came to what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -96,16 +96,15 @@ impl Counts {
         ]
     }
 
-    pub(super) fn to_bytes(self) -> Vec<u8> {
-        self.fields().into_iter().flat_map(u64::to_le_bytes).collect()
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        self.fields().into_iter().for_each(|count| put_varint(out, count));
     }
 
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(bytes);
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let mut counts = Self::default();
         for field in counts.fields_mut() {
-            *field = reader.u64()?;
+            *field = reader.varint()?;
         }
-        if reader.is_empty() { Ok(counts) } else { Err(Malformed) }
+        Ok(counts)
     }
 }

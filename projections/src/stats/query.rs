@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use eventlog::{Hour, Scan, Table};
+use eventlog::{Hour, Scan};
 use model::{AppId, Timestamp};
 
 use super::{
     COUNTS, Counts, Dimension, NAME, counts_prefix, histogram::Histogram, latencies_prefix,
+    tally::read_part,
 };
 use crate::{
     codec::{Malformed, Reader, join},
     error::QueryError,
+    layer::Rows,
 };
 
 const HOUR_MS: u64 = 3_600_000;
@@ -20,8 +22,8 @@ const DAY_MS: u64 = 24 * HOUR_MS;
 pub const MAX_POINTS: u64 = 2_000;
 /// Most groups of an answer; of more, those with the most recipients are told.
 pub const MAX_GROUPS: usize = 1_000;
-/// Most rows read for one answer.
-const MAX_ROWS: usize = 250_000;
+/// Most octets of rows read for one answer: some hundred thousand counts.
+const MAX_OCTETS: usize = 16 * 1024 * 1024;
 
 /// The length of a point of the series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -125,7 +127,7 @@ pub struct Stats {
 /// The statistics.
 #[derive(Debug, Clone)]
 pub struct Statistics {
-    table: Table,
+    table: Rows,
 }
 
 /// The hours of a question: from the first, without the last.
@@ -136,7 +138,7 @@ struct Hours {
 }
 
 impl Statistics {
-    pub(crate) const fn new(table: Table) -> Self {
+    pub(crate) const fn new(table: Rows) -> Self {
         Self { table }
     }
 
@@ -150,12 +152,12 @@ impl Statistics {
         let (from, to) = (time(hours.from), time(hours.to.max(hours.from)));
         let mut totals = Counts::default();
         let mut points = empty_points(from, to, query.interval.ms())?;
-        self.each(&counts_prefix(app, Dimension::Whole), hours, |hour, _, value| {
-            let counts = Counts::read(value)?;
-            totals.merge(&counts);
-            let start = time(hour).floor_to(query.interval.ms());
-            points.entry(start).or_default().merge(&counts);
-            Ok(())
+        self.each(&counts_prefix(app, Dimension::Whole), hours, |hour, row| {
+            let point = points.entry(time(hour).floor_to(query.interval.ms())).or_default();
+            read_part(row, |_, counts| {
+                totals.merge(&counts);
+                point.merge(&counts);
+            })
         })?;
         let (groups, groups_left_out) = self.groups(app, hours, query.group_by)?;
         Ok(Stats {
@@ -176,8 +178,8 @@ impl Statistics {
         for row in self.table.scan(Scan::prefix([COUNTS])) {
             let (key, value) = row?;
             if key.get(17) == Some(&(Dimension::Whole as u8)) {
-                let counts = Counts::read(&value);
-                overall.merge(&counts.map_err(|Malformed| QueryError::Damaged { table: NAME })?);
+                read_part(&value, |_, counts| overall.merge(&counts))
+                    .map_err(|Malformed| QueryError::Damaged { table: NAME })?;
             }
         }
         Ok(overall)
@@ -185,7 +187,7 @@ impl Statistics {
 
     fn latency(&self, app: AppId, hours: Hours) -> Result<Option<Latency>, QueryError> {
         let mut times = Histogram::default();
-        self.each(&latencies_prefix(app), hours, |_, _, value| times.merge(value))?;
+        self.each(&latencies_prefix(app), hours, |_, row| times.merge(row))?;
         let at = |percent| times.percentile_ms(percent);
         Ok(match (at(50), at(95), at(99)) {
             (Some(p50_ms), Some(p95_ms), Some(p99_ms)) => Some(Latency { p50_ms, p95_ms, p99_ms }),
@@ -207,16 +209,13 @@ impl Statistics {
             GroupBy::Template => Dimension::Template,
         };
         let mut found: BTreeMap<String, Counts> = BTreeMap::new();
-        self.each(&counts_prefix(app, dimension), hours, |_, key, value| {
-            let key = std::str::from_utf8(key).map_err(|_| Malformed)?;
-            let counts = Counts::read(value)?;
-            match found.get_mut(key) {
+        self.each(&counts_prefix(app, dimension), hours, |_, row| {
+            read_part(row, |key, counts| match found.get_mut(key) {
                 Some(sum) => sum.merge(&counts),
                 None => {
                     found.insert(key.to_owned(), counts);
                 }
-            }
-            Ok(())
+            })
         })?;
         let mut groups: Vec<StatsGroup> =
             found.into_iter().map(|(key, counts)| StatsGroup { key, counts }).collect();
@@ -227,24 +226,26 @@ impl Statistics {
         Ok((groups, left_out))
     }
 
-    /// Calls `row` with the hour, the rest of the key and the value of each row of these hours.
+    /// Calls `take` with the hour and the value of each row of these hours.
     fn each(
         &self,
         prefix: &[u8],
         hours: Hours,
-        mut row: impl FnMut(u32, &[u8], &[u8]) -> Result<(), Malformed>,
+        mut take: impl FnMut(u32, &[u8]) -> Result<(), Malformed>,
     ) -> Result<(), QueryError> {
         let bound = |hour: u32| join(&[prefix, &hour.to_be_bytes()]);
         let scan = Scan::range(bound(hours.from), bound(hours.to));
-        for (count, stored) in self.table.scan(scan).enumerate() {
-            if count == MAX_ROWS {
+        let mut octets = 0;
+        for stored in self.table.scan(scan) {
+            let (key, value) = stored?;
+            octets += value.len();
+            if octets > MAX_OCTETS {
                 return Err(QueryError::TooWide);
             }
-            let (key, value) = stored?;
             let mut reader = Reader::new(key.get(prefix.len()..).unwrap_or_default());
             reader
                 .key_u32()
-                .and_then(|hour| row(hour, reader.rest(), &value))
+                .and_then(|hour| take(hour, &value))
                 .map_err(|Malformed| QueryError::Damaged { table: NAME })?;
         }
         Ok(())

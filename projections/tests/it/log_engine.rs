@@ -25,7 +25,7 @@ async fn read_models_follow_the_log_on_the_disk_across_a_restart() {
                 stream: recorded.stream,
                 expected: Version::new(recorded.version.get() - 1),
                 at: recorded.at,
-                events: vec![NewEvent { id: recorded.id, data: recorded.data.clone() }],
+                events: vec![NewEvent { id: recorded.id, data: recorded.data.as_ref().into() }],
                 content: content.collect(),
             };
             log.append(append).await.unwrap();

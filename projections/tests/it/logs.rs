@@ -217,7 +217,7 @@ fn limits_are_kept_within_bounds() {
 fn a_filter_that_finds_little_gives_short_pages_that_go_on() {
     // More rows than are looked at for one page, the only one that fits being the oldest.
     let mut world = World::with_app(6);
-    let oldest = world.send(&Draft { tags: vec!["welcome"], ..Draft::default() });
+    let oldest = world.send(&Draft { suppressed: 1, tags: vec!["welcome"], ..Draft::default() });
     let filler = world.send(&Draft { recipients: 50, ..Draft::default() });
     for _ in 0..410 {
         world.pass(Duration::from_millis(1));
@@ -227,13 +227,18 @@ fn a_filter_that_finds_little_gives_short_pages_that_go_on() {
     let dir = tempfile::tempdir().unwrap();
     let read = world.open(dir.path());
     let app = world.apps[0].id;
-    let tag = Some(Tag::parse("welcome").unwrap());
-    let query = LogQuery { limit: 5, tag, ..LogQuery::default() };
+    let kind = Some(LogKind::Suppressed);
+    let query = LogQuery { limit: 5, kind, ..LogQuery::default() };
     let first = read.logs().page(app, &query).unwrap();
     assert!(first.rows.is_empty() && first.next.is_some());
     let rows = paged(read.logs(), app, &query, || {});
     assert_eq!(rows.len(), 1);
     assert_eq!(rows[0].message, world.messages[oldest].id);
+    // A tag has a list of its own.
+    let tag = Some(Tag::parse("welcome").unwrap());
+    let tagged = LogQuery { limit: 5, tag, ..LogQuery::default() };
+    let found = read.logs().page(app, &tagged).unwrap();
+    assert_eq!((found.rows.len(), found.next), (2, None));
     // A span of time is found without looking at what lies after it.
     let to = Some(Timestamp::from_millis(world.now.as_millis() - 405));
     let early = LogQuery { to, ..query };

@@ -34,7 +34,7 @@ fn a_message_is_what_its_events_make_of_it() {
 }
 
 #[test]
-fn a_message_with_thousands_of_events_is_kept_in_several_rows() {
+fn a_message_with_thousands_of_events_is_read_whole() {
     let mut world = World::with_app(32);
     let message = world.send(&Draft { recipients: 50, ..Draft::default() });
     for attempt in 0..60 {

@@ -463,7 +463,7 @@ impl World {
         let mut appends: Vec<Append> = Vec::new();
         let mut last: Option<Recorded> = None;
         for recorded in self.events().into_iter().take(count as usize) {
-            let event = NewEvent { id: recorded.id, data: recorded.data.clone() };
+            let event = NewEvent { id: recorded.id, data: recorded.data.as_ref().into() };
             let content = recorded
                 .content
                 .iter()
