@@ -36,8 +36,10 @@
 //!   what was accepted equals what ended plus what is in flight.
 //! - **Far from the log's end all cores read ahead**: blocks are decompressed, their chain is
 //!   checked and events are decoded beside the one thread that folds.
-//! - **What it costs**: `examples/fold_rate` tells, for the log's check, all read models and each,
-//!   and how long questions take.
+//! - **What it costs** (`examples/fold_rate`: a recipient a message, a tenth deferred): 7.3 µs of CPU
+//!   and 116 bytes of disk an event, 2 µs of it to read, check and decode the event; on two cores
+//!   that twenty other programs wanted as well. The rest is alarms that outlive their time in
+//!   memory (3.4), the logs' lists (1.4), counts (0.7) and messages (0.6).
 
 mod ahead;
 mod alarms;
