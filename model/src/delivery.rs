@@ -3,9 +3,13 @@
 //! The mail wire reports facts ([`Outcome`]); [`Outcome::verdict`] is the rule. The wire never
 //! decides whether a person is gone, and the rule never guesses what the wire saw.
 
+mod bounce;
+
 use std::{fmt, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
+
+pub use self::bounce::{BounceClass, TEXT_RULES, TextRule};
 
 /// Longest reply text that is kept, in octets. RFC 5321 limits a line to 512; replies of several
 /// lines are joined and cut here.
@@ -253,30 +257,27 @@ pub struct Outcome {
     pub peer: Option<Peer>,
 }
 
-/// Why a recipient's mail host said no for good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BounceClass {
-    /// The address or its domain does not exist or takes no mail.
-    Recipient,
-    /// The mailbox is full.
-    MailboxFull,
-    /// Refused by a rule of the receiver.
-    Policy,
-    /// Refused for our address's or domain's reputation.
-    Reputation,
-    /// Refused for what the message holds.
-    Content,
-    /// Our own or the receiver's set-up is at fault: authentication, PTR, TLS, routing.
-    Infrastructure,
-    /// The reply does not tell.
-    Unknown,
+/// Why a message came back, as a report tells (RFC 3464). The text can echo an address.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Diagnosis {
+    /// The reply code of the server that refused it.
+    pub code: Option<u16>,
+    /// The enhanced status code.
+    pub enhanced: Option<EnhancedCode>,
+    /// The words, in one line of at most [`MAX_REPLY_OCTETS`].
+    pub text: String,
 }
 
-impl BounceClass {
-    /// Whether such a bounce says that the person is not reachable there, ever.
-    pub const fn suppresses(self) -> bool {
-        matches!(self, Self::Recipient)
+impl fmt::Debug for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Diagnosis({:?} {:?})", self.code, self.enhanced)
+    }
+}
+
+impl Diagnosis {
+    /// The class of a bounce that came as a report.
+    pub fn class(&self) -> BounceClass {
+        bounce::classify_report(self)
     }
 }
 
@@ -356,39 +357,13 @@ fn permanent_verdict(stage: Stage, reply: &Reply) -> Verdict {
         | Stage::StartTls
         | Stage::Auth => Verdict::Deferred,
         Stage::MailFrom | Stage::RcptTo | Stage::Data | Stage::Transfer | Stage::EndOfData => {
-            let class = classify(stage, reply);
+            let class = bounce::classify(stage, reply);
             // A full mailbox is emptied some day, whatever the first digit says.
             if class == BounceClass::MailboxFull {
                 return Verdict::Deferred;
             }
             Verdict::Bounced(class)
         }
-    }
-}
-
-/// Enhanced code first (RFC 3463, RFC 5248), then basic code and stage.
-fn classify(stage: Stage, reply: &Reply) -> BounceClass {
-    if let Some(code) = reply.enhanced {
-        match (code.subject, code.detail) {
-            (1, 0..=6 | 9 | 10) | (2, 0 | 1) => return BounceClass::Recipient,
-            (2, 2) => return BounceClass::MailboxFull,
-            (2, 3) | (3, 4) | (6, _) => return BounceClass::Content,
-            // 5.1.7 and 5.1.8 are about the sender's address; 5.7.x below are authentication, PTR
-            // and TLS: ours to mend (RFC 7372, RFC 7505, and the IANA registry of such codes).
-            (1, 7 | 8) | (3..=5, _) | (7, 4..=9 | 20..=27 | 30..) => {
-                return BounceClass::Infrastructure;
-            }
-            (7, _) => return BounceClass::Policy,
-            _ => {}
-        }
-    }
-    match (stage, reply.code) {
-        (Stage::RcptTo, 550 | 551 | 553) => BounceClass::Recipient,
-        (Stage::RcptTo | Stage::EndOfData, 552) => BounceClass::MailboxFull,
-        (Stage::Data | Stage::Transfer | Stage::EndOfData, _) => BounceClass::Content,
-        (_, 554 | 521 | 541) => BounceClass::Policy,
-        (_, 500..=504 | 530 | 535 | 538) => BounceClass::Infrastructure,
-        _ => BounceClass::Unknown,
     }
 }
 
