@@ -12,10 +12,12 @@
 
 mod address;
 pub mod route;
+mod source;
 
 use std::{
     net::{IpAddr, SocketAddr},
-    time::{Duration, Instant},
+    sync::Arc,
+    time::Duration,
 };
 
 use hickory_resolver::{
@@ -29,7 +31,12 @@ use hickory_resolver::{
     proto::rr::{Name, RData, RecordType},
 };
 
-pub use self::address::may_be_dialled;
+use tokio::time::Instant;
+
+pub use self::{
+    address::may_be_dialled,
+    source::{Found, LookingUp, NameRecord, NameSource, RecordKind},
+};
 
 /// Most records of one answer that are looked at; the rest of a larger set is left out.
 pub const MAX_RECORDS: usize = 64;
@@ -100,29 +107,41 @@ pub struct Mx {
 /// Asks the DNS. Cheap to clone; clones share their caches.
 #[derive(Clone)]
 pub struct Resolver {
-    cached: TokioResolver,
-    uncached: TokioResolver,
+    names: Names,
     failures: Option<moka::sync::Cache<(Name, RecordType), ()>>,
     deadline: Duration,
     past_caches: bool,
 }
 
+/// Who answers.
+#[derive(Clone)]
+enum Names {
+    Servers { cached: Arc<TokioResolver>, uncached: Arc<TokioResolver> },
+    Source(Arc<dyn NameSource>),
+}
+
 impl Resolver {
     /// A resolver; must be called inside a tokio runtime.
     pub fn new(options: &DnsOptions) -> Result<Self, DnsSetupError> {
+        let build = |cache_entries| build(options, cache_entries).map(Arc::new);
+        let (cached, uncached) = (build(options.cache_entries)?, build(0)?);
+        Ok(Self::of(Names::Servers { cached, uncached }, options))
+    }
+
+    /// A resolver that asks `source` instead of name servers, each time: of the options,
+    /// [`DnsOptions::deadline`] and [`DnsOptions::failure_ttl`] matter.
+    pub fn over(source: Arc<dyn NameSource>, options: &DnsOptions) -> Self {
+        Self::of(Names::Source(source), options)
+    }
+
+    fn of(names: Names, options: &DnsOptions) -> Self {
         let failures = (!options.failure_ttl.is_zero()).then(|| {
             moka::sync::Cache::builder()
                 .max_capacity(options.cache_entries)
                 .time_to_live(options.failure_ttl)
                 .build()
         });
-        Ok(Self {
-            cached: build(options, options.cache_entries)?,
-            uncached: build(options, 0)?,
-            failures,
-            deadline: options.deadline,
-            past_caches: false,
-        })
+        Self { names, failures, deadline: options.deadline, past_caches: false }
     }
 
     /// The same resolver, looking past its caches: each look-up asks a server.
@@ -155,7 +174,7 @@ impl Resolver {
         }))?;
         records.sort();
         records.dedup();
-        Ok((records, answer.0.valid_until()))
+        Ok((records, answer.valid_until()))
     }
 
     /// The addresses of both families, IPv4 first. One family without an answer does not hide the
@@ -210,13 +229,10 @@ impl Resolver {
         if failures.is_some_and(|failures| failures.contains_key(&key)) {
             return Err(LookupError::Unavailable);
         }
-        let resolver = if self.past_caches { &self.uncached } else { &self.cached };
-        let looked_up =
-            tokio::time::timeout(self.deadline, resolver.lookup(name, record_type)).await;
+        let looked_up = tokio::time::timeout(self.deadline, self.look_up(name, record_type)).await;
         match looked_up {
             Ok(Ok(lookup)) => Ok(Answer(lookup)),
-            Ok(Err(error)) if error.is_nx_domain() => Err(LookupError::NoSuchDomain),
-            Ok(Err(error)) if error.is_no_records_found() => Err(LookupError::NoRecords),
+            Ok(Err(error @ (LookupError::NoSuchDomain | LookupError::NoRecords))) => Err(error),
             failed => {
                 let error = failed.err().map_or("failed", |_| "deadline passed");
                 tracing::debug!(%record_type, error, "DNS look-up without a usable answer");
@@ -229,6 +245,29 @@ impl Resolver {
     }
 }
 
+impl Resolver {
+    async fn look_up(&self, name: Name, record_type: RecordType) -> Result<Lookup, LookupError> {
+        let resolver = match &self.names {
+            Names::Servers { uncached, .. } if self.past_caches => uncached,
+            Names::Servers { cached, .. } => cached,
+            Names::Source(source) => {
+                let kind = RecordKind::of(record_type).ok_or(LookupError::NoRecords)?;
+                let found = source.look_up(&host(&name), kind).await?;
+                return Ok(found.into_lookup(name, record_type));
+            }
+        };
+        resolver.lookup(name, record_type).await.map_err(|error| {
+            if error.is_nx_domain() {
+                LookupError::NoSuchDomain
+            } else if error.is_no_records_found() {
+                LookupError::NoRecords
+            } else {
+                LookupError::Unavailable
+            }
+        })
+    }
+}
+
 impl std::fmt::Debug for Resolver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Resolver").finish_non_exhaustive()
@@ -238,6 +277,11 @@ impl std::fmt::Debug for Resolver {
 struct Answer(Lookup);
 
 impl Answer {
+    /// Until when it may be believed.
+    fn valid_until(&self) -> Instant {
+        Instant::from_std(self.0.valid_until())
+    }
+
     /// What `read` takes of the records; aliases on the way and foreign types drop out.
     fn records<T>(&self, read: impl Fn(&RData) -> Option<T>) -> Vec<T> {
         let records = self.0.answers().iter();

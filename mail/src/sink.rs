@@ -19,11 +19,16 @@ mod serve;
 use std::{
     fmt, io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+
+use crate::stream::Socket;
 
 /// A reply in the sink's words; one line, such as `(450, "4.7.1 come back later")`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,6 +189,37 @@ impl Default for SinkOptions {
 impl fmt::Debug for SinkOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SinkOptions({}, tls: {})", self.name, self.tls.is_some())
+    }
+}
+
+/// A receiver without a port: whoever has a connection hands it over.
+#[derive(Clone)]
+pub struct Receiver {
+    house: Arc<serve::House>,
+    connections: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Receiver({:?})", self.house.options)
+    }
+}
+
+impl Receiver {
+    /// Receives as [`Sink::start`] does. [`SinkOptions::max_connections`] is the caller's to keep.
+    pub fn new(
+        options: SinkOptions,
+        policy: Arc<dyn Policy>,
+        inbox: Option<mpsc::Sender<Received>>,
+    ) -> Self {
+        let house = Arc::new(serve::House { options, policy, inbox });
+        Self { house, connections: Arc::default() }
+    }
+
+    /// Receives over `socket` until either side ends it.
+    pub async fn receive(&self, socket: Socket, from: SocketAddr) {
+        let number = self.connections.fetch_add(1, Ordering::Relaxed);
+        self.house.receive(socket, from, number).await;
     }
 }
 

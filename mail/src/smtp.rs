@@ -22,6 +22,7 @@
 //!   a receiver that could be put on `required` shows in the figures.
 
 mod connect;
+mod dial;
 mod extensions;
 mod options;
 mod reply;
@@ -32,8 +33,11 @@ mod tls;
 mod wire;
 
 pub use connect::{ConnectFailure, connect};
+pub use dial::{Dial, Dialling, Tcp};
 pub use extensions::Extensions;
 pub use options::{ClientOptions, Credentials, SMTP_PORT, Timeouts, TlsMode};
 pub use session::{Connection, Envelope, Transaction};
 pub use smarthost::{InvalidSmarthost, Smarthost};
 pub use tls::{InvalidRoot, TlsClient};
+
+pub use crate::stream::{Duplex, Socket};

@@ -1,31 +1,36 @@
-//! A TCP connection that may have become a TLS one.
+//! A connection that may have become a TLS one.
 
 use std::{
-    io,
+    fmt, io,
     pin::Pin,
     task::{Context, Poll},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
+
+/// Octets both ways: a TCP connection, or what stands in its place.
+pub trait Duplex: AsyncRead + AsyncWrite + fmt::Debug + Send + Sync + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + fmt::Debug + Send + Sync + Unpin> Duplex for T {}
+
+/// An open connection to a peer.
+pub type Socket = Box<dyn Duplex>;
 
 /// Either side's byte stream. The TLS state is boxed: it is twenty times the size of a socket.
 #[derive(Debug)]
 pub(crate) enum Stream {
     /// In clear.
-    Plain(TcpStream),
+    Plain(Socket),
     /// Encrypted.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
     /// The socket is in a handshake, or lost in a failed one.
     Taken,
 }
 
 impl Stream {
     /// Takes the socket out for a handshake; `None` when it is not in clear.
-    pub(crate) fn take_socket(&mut self) -> Option<TcpStream> {
+    pub(crate) fn take_socket(&mut self) -> Option<Socket> {
         match std::mem::replace(self, Self::Taken) {
             Self::Plain(socket) => Some(socket),
             other => {

@@ -1,15 +1,10 @@
 //! Where the mail for a domain goes: its mail hosts, and the addresses to dial.
 
-use std::{
-    collections::HashSet,
-    fmt,
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashSet, fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use model::{address::DomainName, delivery::Fault};
+use tokio::time::Instant;
 
 use super::{LookupError, Mx, Resolver, may_be_dialled};
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{Semaphore, mpsc},
     task::JoinSet,
     time::timeout,
@@ -18,13 +18,20 @@ use super::{
     Action, Asked, MessageAction, Policy, Received, SinkOptions, SinkReply,
     receive::{Data, Ended, Wire},
 };
-use crate::stream::Stream;
+use crate::stream::{Socket, Stream};
 
 /// What all connections of one sink share.
 pub(super) struct House {
     pub(super) options: SinkOptions,
     pub(super) policy: Arc<dyn Policy>,
     pub(super) inbox: Option<mpsc::Sender<Received>>,
+}
+
+impl House {
+    /// One connection, from the greeting to its end.
+    pub(super) async fn receive(&self, socket: Socket, from: SocketAddr, number: u64) {
+        Session::new(self, socket, from, number).run().await;
+    }
 }
 
 /// Commands without effect on one connection before it is closed: an endless NOOP costs the
@@ -59,7 +66,9 @@ pub(super) async fn accept(listener: TcpListener, house: Arc<House>) {
         let number = count;
         count += 1;
         connections.spawn(async move {
-            Session::new(&house, socket, from, number).run().await;
+            // Replies are whole; waiting for more to send would cost 40 ms each.
+            drop(socket.set_nodelay(true));
+            house.receive(Box::new(socket), from, number).await;
             drop(place);
         });
     }
@@ -91,9 +100,7 @@ enum Next {
 }
 
 impl<'a> Session<'a> {
-    fn new(house: &'a House, socket: TcpStream, from: SocketAddr, number: u64) -> Self {
-        // Replies are whole; waiting for more to send would cost 40 ms each.
-        drop(socket.set_nodelay(true));
+    fn new(house: &'a House, socket: Socket, from: SocketAddr, number: u64) -> Self {
         let wire = Wire::new(Stream::Plain(socket), house.options.idle);
         Self {
             house,

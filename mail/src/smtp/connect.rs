@@ -9,17 +9,14 @@ use lettre::transport::smtp::{
     extension::ClientId,
 };
 use model::delivery::{Answer, Fault, Outcome, Peer, Stage};
-use tokio::{
-    net::{TcpSocket, TcpStream},
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 
 use super::{
     ClientOptions, Connection, Extensions, TlsClient, TlsMode,
     session::{CLOSING, Lost},
     wire::Wire,
 };
-use crate::stream::Stream;
+use crate::stream::{Socket, Stream};
 
 /// A connection did not come to stand.
 #[derive(Debug, Clone)]
@@ -126,23 +123,17 @@ async fn leave(connection: Connection, lost: Lost) -> Failed {
     Failed::Lost(lost)
 }
 
-async fn dial(ip: IpAddr, options: &ClientOptions) -> Result<TcpStream, Failed> {
-    let unreachable = |_| Failed::fault(Stage::Connect, Fault::Unreachable);
-    let socket = if ip.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
-        .map_err(unreachable)?;
-    if !options.bind.is_empty() {
-        let source = source_for(ip, &options.bind)
-            .ok_or(Failed::fault(Stage::Connect, Fault::Unreachable))?;
-        socket.bind(SocketAddr::new(source, 0)).map_err(unreachable)?;
+async fn dial(ip: IpAddr, options: &ClientOptions) -> Result<Socket, Failed> {
+    let unreachable = || Failed::fault(Stage::Connect, Fault::Unreachable);
+    let source = source_for(ip, &options.bind);
+    if source.is_none() && !options.bind.is_empty() {
+        return Err(unreachable());
     }
-    let connecting = socket.connect(SocketAddr::new(ip, options.port));
-    let stream = timeout(options.timeouts.connect, connecting)
+    let dialling = options.dial.dial(SocketAddr::new(ip, options.port), source);
+    timeout(options.timeouts.connect, dialling)
         .await
         .map_err(|_| Failed::fault(Stage::Connect, Fault::Timeout))?
-        .map_err(unreachable)?;
-    // Commands and the end of a message are small and must not wait for an acknowledgement.
-    stream.set_nodelay(true).map_err(unreachable)?;
-    Ok(stream)
+        .map_err(|_| unreachable())
 }
 
 /// Always the same source for the same receiver.
@@ -157,7 +148,7 @@ fn source_for(ip: IpAddr, sources: &[IpAddr]) -> Option<IpAddr> {
 }
 
 async fn secure(
-    socket: TcpStream,
+    socket: Socket,
     peer: &mut Peer,
     options: &ClientOptions,
     tls: &TlsClient,

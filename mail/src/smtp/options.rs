@@ -1,8 +1,10 @@
 //! What a client is told about itself, its patience and its demands.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use model::address::DomainName;
+
+use super::dial::{Dial, Tcp};
 
 /// The port of mail exchange.
 pub const SMTP_PORT: u16 = 25;
@@ -112,10 +114,12 @@ pub struct ClientOptions {
     pub timeouts: Timeouts,
     /// Who we are to a smarthost.
     pub credentials: Option<Credentials>,
+    /// Opens the connections.
+    pub dial: Arc<dyn Dial>,
 }
 
 impl ClientOptions {
-    /// Direct delivery with the RFC's timeouts and opportunistic TLS.
+    /// Direct delivery by TCP with the RFC's timeouts and opportunistic TLS.
     pub fn new(helo_name: DomainName) -> Self {
         Self {
             helo_name,
@@ -124,6 +128,7 @@ impl ClientOptions {
             bind: Vec::new(),
             timeouts: Timeouts::default(),
             credentials: None,
+            dial: Arc::new(Tcp),
         }
     }
 }

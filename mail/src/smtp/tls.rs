@@ -18,8 +18,9 @@ use rustls::{
     },
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
-use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::stream::Socket;
 
 /// A root certificate could not be read, or there is none.
 #[derive(Debug, thiserror::Error)]
@@ -73,10 +74,10 @@ impl TlsClient {
     /// Shakes hands with the host `mx`; `strict` refuses a certificate that does not check out.
     pub(super) async fn handshake(
         &self,
-        stream: TcpStream,
+        stream: Socket,
         mx: &str,
         strict: bool,
-    ) -> std::io::Result<(TlsStream<TcpStream>, Tls)> {
+    ) -> std::io::Result<(TlsStream<Socket>, Tls)> {
         let name = ServerName::try_from(mx.strip_suffix('.').unwrap_or(mx).to_owned())
             .map_err(std::io::Error::other)?;
         let config = if strict { &self.strict } else { &self.lenient };
