@@ -1,6 +1,10 @@
 //! The thread that follows the log.
 
-use std::{path::PathBuf, sync::Arc, thread::JoinHandle};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+};
 
 use eventlog::Position;
 use tokio::{runtime, sync::watch};
@@ -69,6 +73,25 @@ impl Drop for Watched {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.halt(Halt::Panicked);
+        }
+    }
+}
+
+/// Rounds until nothing is left to take in, or nothing more can be.
+pub(crate) fn follow_to_the_head(
+    folds: &mut Folds,
+    dir: &Path,
+    standing: &watch::Sender<Standing>,
+) {
+    let watched = Watched { dir: dir.to_owned(), standing: standing.clone() };
+    loop {
+        let round = folds.round(Until::Head);
+        let position = folds.position();
+        standing.send_modify(|standing| standing.position = position);
+        match round {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(halt) => return watched.halt(halt),
         }
     }
 }

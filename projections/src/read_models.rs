@@ -16,7 +16,7 @@ use crate::{
     audit::{Audit, AuditProjection},
     error::{Halt, OpenError, QueryError},
     folds::{Folds, Until},
-    follower::{Follower, Standing},
+    follower::{Follower, Standing, follow_to_the_head},
     keys::{Keys, KeysProjection},
     layer::{Layers, Rows},
     logs::{Logs, LogsProjection},
@@ -179,6 +179,18 @@ impl ReadModels {
                 tracing::error!(%halt, "the read models cannot follow the log");
                 shared.standing.send_modify(|standing| standing.halted = Some(Arc::new(halt)));
             }
+        }
+    }
+
+    /// Takes in what the log holds by now, on the thread that asks: for whoever wants each step to
+    /// happen at a moment of its own choice. Does nothing while a thread follows, or once they have
+    /// halted.
+    pub fn follow_here(&self) {
+        let shared = &self.shared;
+        let mut running = shared.running.lock();
+        let Running::Idle(folds) = &mut *running else { return };
+        if shared.standing.borrow().halted.is_none() {
+            follow_to_the_head(folds, &shared.dir, &shared.standing);
         }
     }
 
