@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use actors::{Clock as _, Platform, PlatformOptions, PlatformParts};
+use actors::{Clock as _, Machine, Platform, PlatformOptions, PlatformParts};
 use eventlog::{EventLog, InstanceKey, Log, LogOptions, MasterKey, Notary, Vault};
 use mail::{
     dns::{DnsOptions, Resolver},
@@ -57,6 +57,7 @@ impl Core {
             read: read.clone(),
             resolver,
             clock: Arc::new(SystemClock),
+            machine: Machine::default(),
             options: platform_options(config, deliver)?,
         })
         .await

@@ -201,8 +201,8 @@ impl Platform {
         if taken() {
             return Err(tenant::Refusal::AlreadyExists.into());
         }
-        let tenant = TenantId::new(now, entropy::bytes()?);
-        let user = UserId::new(now, entropy::bytes()?);
+        let tenant = TenantId::new(now, self.node().lots.bytes()?);
+        let user = UserId::new(now, self.node().lots.bytes()?);
         let profile = TenantProfile { name: name.to_owned() };
         let commands = vec![
             tenant::Command::Create(TenantCreated {
@@ -223,7 +223,7 @@ impl Platform {
     pub async fn create_app(&self, tenant: TenantId, new: NewApp) -> Result<AppId, ChangeError> {
         let NewApp { name, default_sender, permissions } = new;
         check_name(&name)?;
-        let app = AppId::new(self.node().now(), entropy::bytes()?);
+        let app = AppId::new(self.node().now(), self.node().lots.bytes()?);
         let profile = AppProfile { name, default_sender };
         let profile = self.seal_profile(app.as_bytes(), &profile)?;
         let permissions = Some(permissions);
@@ -265,7 +265,7 @@ impl Platform {
     ) -> Result<NewKey, ChangeError> {
         let NewApiKey { name, scopes, rate_limit_per_minute, expires_at, .. } = new;
         check_name(&name)?;
-        let key = ApiKeyId::new(self.node().now(), entropy::bytes()?);
+        let key = ApiKeyId::new(self.node().now(), self.node().lots.bytes()?);
         let secret = format!("{SECRET_PREFIX}{}", characters(SECRET_CHARACTERS, BASE62)?);
         let prefix: String = secret.chars().take(SHOWN_CHARACTERS).collect();
         let hash = self.node().vault.keyed_hash(HashPurpose::ApiKey, secret.as_bytes());
@@ -317,7 +317,7 @@ impl Platform {
         }
         // A key is a second of arithmetic: not for a name that is refused.
         domain::check_name(&name)?;
-        let domain = DomainId::new(node.now(), entropy::bytes()?);
+        let domain = DomainId::new(node.now(), node.lots.bytes()?);
         let keys = self.new_signing_keys(domain).await?;
         let ownership_token = characters(TOKEN_CHARACTERS, BASE36)?.into();
         let added = DomainAdded { tenant, name, ownership_token };
@@ -346,9 +346,9 @@ impl Platform {
         let label = format!("lum{}", characters(SELECTOR_CHARACTERS, BASE36)?);
         let selector = Selector::parse(&label).ok_or(ChangeError::Internal)?;
         // Tens of milliseconds of arithmetic.
-        let made = tokio::task::spawn_blocking(move || dkim::generate(algorithm)).await;
+        let made = self.node().blocking.run(move || dkim::generate(algorithm)).await;
         let GeneratedKey { private_pkcs8, public_record } =
-            made.map_err(|_| ChangeError::Internal)?.map_err(|error| {
+            made.ok_or(ChangeError::Internal)?.map_err(|error| {
                 tracing::error!(%error, "a signing key could not be made");
                 ChangeError::Internal
             })?;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::entropy;
+use crate::entropy::Lots;
 
 /// Octets per permit: a semaphore counts to less than the octets of a large memory.
 const UNIT: u64 = 1_024;
@@ -34,8 +34,8 @@ pub(crate) struct Overloaded;
 
 impl Overloaded {
     /// When to come back: about a second, spread so that not everybody comes at once.
-    pub(crate) fn retry_after() -> Duration {
-        Duration::from_millis(entropy::spread_ms(1_500))
+    pub(crate) fn retry_after(lots: &Lots) -> Duration {
+        Duration::from_millis(lots.spread_ms(1_500))
     }
 }
 

@@ -25,7 +25,8 @@ use tokio::sync::Notify;
 
 use self::rounds::{Page, Rounds};
 use crate::{
-    entropy, message,
+    entropy::Lots,
+    message,
     node::Node,
     registry::{Full, Share},
 };
@@ -65,8 +66,8 @@ impl Bell {
     }
 
     /// A message was woken in vain: no place for it, or no way to read it. Not at once again.
-    pub(crate) fn rest(&self, message: MessageId, now: Timestamp) {
-        let until = now.plus(Duration::from_millis(entropy::spread_ms(REST_MS)));
+    pub(crate) fn rest(&self, message: MessageId, now: Timestamp, lots: &Lots) {
+        let until = now.plus(Duration::from_millis(lots.spread_ms(REST_MS)));
         let mut resting = self.resting.lock();
         if resting.len() < MOST_RESTING {
             resting.insert(message, until);
@@ -143,7 +144,7 @@ impl State {
             self.found = false;
         }
         let Some(Page { alarms, last }) = self.due().await else {
-            return node.pause_ms(entropy::spread_ms(1_000)).await;
+            return node.pause_ms(node.lots.spread_ms(1_000)).await;
         };
         for alarm in &alarms {
             self.found = true;
@@ -154,7 +155,7 @@ impl State {
         if last {
             self.wait().await
         } else {
-            node.pause_ms(entropy::spread_ms(BETWEEN_PAGES_MS)).await
+            node.pause_ms(node.lots.spread_ms(BETWEEN_PAGES_MS)).await
         }
     }
 
@@ -167,20 +168,19 @@ impl State {
             return None;
         }
         let (read, now, mut rounds) = (node.read.clone(), node.now(), self.rounds);
-        let looked = tokio::task::spawn_blocking(move || {
+        let looked = node.blocking.run(move || {
             let page = rounds.next(PAGE, |after| read.alarms().due(now, after, PAGE));
             page.map(|page| (rounds, page))
         });
-        match looked.await {
-            Ok(Ok((rounds, page))) => {
+        match looked.await? {
+            Ok((rounds, page)) => {
                 self.rounds = rounds;
                 Some(page)
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 tracing::error!(%error, "the alarms cannot be read");
                 None
             }
-            Err(_) => None,
         }
     }
 
@@ -203,8 +203,9 @@ impl State {
                 }
                 Err(Full) => {
                     tokio::select! {
-                        () = vacated => {}
+                        biased;
                         () = node.stopped() => return false,
+                        () = vacated => {}
                     }
                 }
             }
@@ -217,17 +218,18 @@ impl State {
         let now = node.now();
         let longest = now.plus(if self.found { BETWEEN_PASSES } else { LONGEST_WAIT });
         let read = node.read.clone();
-        let next = tokio::task::spawn_blocking(move || read.alarms().next_after(now)).await;
-        let next = next.ok().and_then(Result::ok).flatten();
+        let next = node.blocking.run(move || read.alarms().next_after(now)).await;
+        let next = next.and_then(Result::ok).flatten();
         let known = next.map_or(longest, |next| next.min(longest));
         // Somebody in memory or at rest can be due already: not at once again.
         let soonest = if self.found { longest } else { now };
         loop {
             let noticed = node.bell.earliest().map_or(known, |at| at.min(known));
             tokio::select! {
+                biased;
+                () = node.stopped() => return false,
                 () = node.clock.sleep_until(noticed.max(soonest)) => return true,
                 () = node.bell.rung.notified() => {}
-                () = node.stopped() => return false,
             }
         }
     }

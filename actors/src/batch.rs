@@ -126,7 +126,7 @@ impl Batch<'_> {
         let now = self.node.now();
         let Some(key) = key else {
             let name = |_| {
-                let random = entropy::bytes().map_err(|_| SendError::Internal)?;
+                let random = self.node.lots.bytes().map_err(|_| SendError::Internal)?;
                 let message = MessageId::new(now, random);
                 Ok(Named { message, request: None, exists: false })
             };

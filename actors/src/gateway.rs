@@ -19,7 +19,6 @@ use tokio::sync::oneshot;
 
 use crate::{
     admission::{Admitted, Overloaded, Room},
-    entropy,
     error::{SendError, SendRefusal},
     figures::Stopwatch,
     letter::Content,
@@ -52,7 +51,7 @@ pub(crate) async fn send(
 
 pub(crate) fn overloaded(node: &Node) -> SendError {
     node.figures.overloaded.increment(1);
-    SendError::Overloaded { retry_after: Overloaded::retry_after() }
+    SendError::Overloaded { retry_after: Overloaded::retry_after(&node.lots) }
 }
 
 /// What a request's content takes in memory, about.
@@ -262,7 +261,7 @@ impl Entry<'_> {
         now: Timestamp,
     ) -> Result<MessageId, SendError> {
         let Some(key) = key else {
-            let random = entropy::bytes().map_err(|_| SendError::Internal)?;
+            let random = self.node.lots.bytes().map_err(|_| SendError::Internal)?;
             return Ok(MessageId::new(now, random));
         };
         let named = [self.caller.app.as_bytes(), &[0][..], key.as_str().as_bytes()].concat();
@@ -344,7 +343,7 @@ impl Entry<'_> {
             Ok((head, body, SealedContent { records, octets }))
         };
         let sealed: Result<_, VaultError> = if self.octets > SEALED_IN_PLACE_OCTETS {
-            tokio::task::spawn_blocking(seal).await.map_err(|_| SendError::Internal)?
+            self.node.blocking.run(seal).await.ok_or(SendError::Internal)?
         } else {
             seal()
         };

@@ -72,8 +72,9 @@ impl Content {
         at: &[ContentLocation],
     ) -> Result<Self, NoContent> {
         let room = tokio::select! {
-            room = node.admission.room(size) => room.ok_or(NoContent::NotNow)?,
+            biased;
             () = node.stopped() => return Err(NoContent::NotNow),
+            room = node.admission.room(size) => room.ok_or(NoContent::NotNow)?,
         };
         let (vault, at) = (node.vault.clone(), at.to_vec());
         let read = move |log: &dyn EventLog| Self::read(log, &vault, message, &at);
@@ -146,10 +147,9 @@ impl Letter {
         let _turn = node.press.turns.acquire().await.map_err(|_| Unprintable::NotNow)?;
         let content = Arc::clone(&self.content);
         let (message, accepted_at, now) = (self.message, self.origin.accepted_at, node.now());
-        let printing = tokio::task::spawn_blocking(move || {
-            print(&content, message, accepted_at, &signers, now)
-        });
-        printing.await.map_err(|_| Unprintable::NotNow)?
+        let printing =
+            node.blocking.run(move || print(&content, message, accepted_at, &signers, now));
+        printing.await.ok_or(Unprintable::NotNow)?
     }
 }
 

@@ -64,6 +64,7 @@ mod gateway;
 mod governed;
 mod guardian;
 mod letter;
+mod machine;
 mod message;
 mod node;
 mod options;
@@ -85,10 +86,12 @@ pub use ::templates::{Fault, Field, RenderFailure, Rendered, Source};
 pub use accounts::{AppChange, NewApiKey, NewApp, NewKey, Secret};
 pub use batch::MAX_BATCH;
 pub use clock::{Clock, TestClock};
+pub use entropy::{Chance, NoEntropy, OsChance};
 pub use error::{
     BatchError, CancelError, ChangeError, SendError, SendRefusal, StartError, TemplateError,
 };
 pub use figures::PlatformFigures;
+pub use machine::{Blocking, Machine};
 pub use mail::records::ExpectedRecord;
 pub use model::user::SESSION_LIFETIME;
 pub use options::{PlatformOptions, PlatformParts};

@@ -248,7 +248,8 @@ impl State {
         }
         let alarm = self.sourced.as_ref().and_then(|sourced| sourced.state().next_alarm());
         if self.held_back {
-            self.node().bell.rest(self.id(), self.node().now());
+            let node = self.node();
+            node.bell.rest(self.id(), node.now(), &node.lots);
         } else if let Some(at) = alarm {
             self.node().bell.notice(at);
         }

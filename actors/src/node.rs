@@ -1,7 +1,10 @@
 //! What all actors of one platform share.
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU8, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,16 +15,18 @@ use mail::{
 };
 use model::{Timestamp, shaping::Rules};
 use projections::ReadModels;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 
 use crate::{
     admission::Admission,
     alarm::Bell,
     clock::Clock,
     domain::DomainActor,
+    entropy::Lots,
     error::StartError,
     figures::Figures,
     letter::Press,
+    machine::{Blocking, Machine},
     message::MessageActor,
     options::{PlatformOptions, PlatformParts},
     password::Passwords,
@@ -42,6 +47,8 @@ pub(crate) struct Node {
     pub(crate) read: ReadModels,
     pub(crate) router: Router,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) lots: Lots,
+    pub(crate) blocking: Blocking,
     pub(crate) options: PlatformOptions,
     pub(crate) client: ClientOptions,
     pub(crate) tls: TlsClient,
@@ -62,11 +69,13 @@ pub(crate) struct Node {
     pub(crate) users: Arc<Registry<UserActor>>,
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
-    phase: watch::Sender<Phase>,
+    phase: AtomicU8,
+    phase_moved: Notify,
 }
 
 /// How far a stop has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 enum Phase {
     Running,
     /// Nothing new is begun; what is under way ends and is recorded.
@@ -82,7 +91,8 @@ const MOST_SITES: usize = 65_536;
 
 impl Node {
     pub(crate) fn new(parts: PlatformParts) -> Result<Arc<Self>, StartError> {
-        let PlatformParts { log, vault, read, resolver, clock, options } = parts;
+        let PlatformParts { log, vault, read, resolver, clock, machine, options } = parts;
+        let Machine { chance, blocking, dial } = machine;
         options.check()?;
         let rules = options.rules()?;
         let roots: Vec<_> = options.extra_roots.iter().map(|der| der.as_slice().into()).collect();
@@ -97,11 +107,12 @@ impl Node {
             tls: options.tls,
             bind: options.bind_addresses.clone(),
             timeouts: options.timeouts,
+            dial,
             ..ClientOptions::new(options.helo_name.clone())
         };
         let figures = Figures::new();
         Ok(Arc::new_cyclic(|node: &Weak<Self>| Self {
-            journal: Journal::new(log, figures.append_seconds.clone()),
+            journal: Journal::new(log, blocking, figures.append_seconds.clone()),
             vault,
             read,
             router: Router::new(resolver, routes),
@@ -119,9 +130,12 @@ impl Node {
             suppressions: Registry::new(MOST_OWNERS, node.clone()),
             renderer: Renderer::new(),
             users: Registry::new(MOST_OWNERS, node.clone()),
-            passwords: Passwords::new(),
+            passwords: Passwords::new(blocking),
             throttle: Throttle::new(),
-            phase: watch::Sender::new(Phase::Running),
+            phase: AtomicU8::new(Phase::Running as u8),
+            phase_moved: Notify::new(),
+            lots: Lots::new(chance),
+            blocking,
             client,
             tls,
             clock,
@@ -136,7 +150,7 @@ impl Node {
 
     /// Whether nothing new is begun any more.
     pub(crate) fn is_stopping(&self) -> bool {
-        *self.phase.borrow() >= Phase::Stopping
+        self.has_reached(Phase::Stopping)
     }
 
     /// Whether nobody is at work on anything.
@@ -158,7 +172,12 @@ impl Node {
     }
 
     fn reach(&self, phase: Phase) {
-        self.phase.send_modify(|now| *now = phase.max(*now));
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        self.phase_moved.notify_waiters();
+    }
+
+    fn has_reached(&self, phase: Phase) -> bool {
+        self.phase.load(Ordering::Acquire) >= phase as u8
     }
 
     /// Ends when [`Node::stop`] was called.
@@ -167,8 +186,17 @@ impl Node {
     }
 
     async fn reached(&self, phase: Phase) {
-        // Fails when the sender is gone, and it lives as long as this node.
-        self.phase.subscribe().wait_for(|now| *now >= phase).await.ok();
+        // Those who wait are woken in the order in which they came.
+        loop {
+            let moved = self.phase_moved.notified();
+            tokio::pin!(moved);
+            // From here on a move is not missed.
+            moved.as_mut().enable();
+            if self.has_reached(phase) {
+                return;
+            }
+            moved.await;
+        }
     }
 
     /// Waits `ms`, or until the node stops; whether it may go on.
@@ -184,8 +212,9 @@ impl Node {
     async fn pause_until(&self, ms: u64, phase: Phase) -> bool {
         let until = self.now().plus(Duration::from_millis(ms));
         tokio::select! {
-            () = self.clock.sleep_until(until) => *self.phase.borrow() < phase,
+            biased;
             () = self.reached(phase) => false,
+            () = self.clock.sleep_until(until) => true,
         }
     }
 

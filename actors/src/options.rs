@@ -14,7 +14,7 @@ use model::{
 };
 use projections::ReadModels;
 
-use crate::{clock::Clock, error::StartError};
+use crate::{clock::Clock, error::StartError, machine::Machine};
 
 /// What a [`crate::Platform`] stands on.
 pub struct PlatformParts {
@@ -28,6 +28,8 @@ pub struct PlatformParts {
     pub resolver: Resolver,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
+    /// Chance, threads and the way to mail hosts.
+    pub machine: Machine,
     /// The settings.
     pub options: PlatformOptions,
 }

@@ -20,7 +20,7 @@ use icu_normalizer::ComposingNormalizerBorrowed;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
-use crate::entropy;
+use crate::{entropy, machine::Blocking};
 
 /// Fewest characters.
 pub const MIN_PASSWORD_CHARACTERS: usize = 8;
@@ -110,12 +110,13 @@ pub(crate) enum Compared {
 pub(crate) struct Passwords {
     turns: Semaphore,
     waiting: Semaphore,
+    blocking: Blocking,
 }
 
 impl Passwords {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(blocking: Blocking) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { turns: Semaphore::new(cores), waiting: Semaphore::new(MOST_WAITING) }
+        Self { turns: Semaphore::new(cores), waiting: Semaphore::new(MOST_WAITING), blocking }
     }
 
     /// The PHC string of a password, with a new salt.
@@ -157,7 +158,7 @@ impl Passwords {
         let _waiting = self.waiting.try_acquire().map_err(|_| NotLookedAt::Overloaded)?;
         let _turn: SemaphorePermit<'_> =
             self.turns.acquire().await.map_err(|_| NotLookedAt::Internal)?;
-        let done = tokio::task::spawn_blocking(work).await.map_err(|_| NotLookedAt::Internal)?;
+        let done = self.blocking.run(work).await.ok_or(NotLookedAt::Internal)?;
         done.ok_or(NotLookedAt::Internal)
     }
 }
@@ -183,7 +184,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_password_is_known_by_its_hash() {
-        let passwords = Passwords::new();
+        let passwords = Passwords::new(Blocking::OnThreads);
         let right = Password::new("correct horse battery");
         let hash = passwords.hash(&right).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
@@ -202,7 +203,8 @@ mod tests {
         let hash: PasswordHash =
             cheap.hash_password_with_salt(b"correct horse battery", &[7; 16]).unwrap();
         let password = Password::new("correct horse battery");
-        let compared = Passwords::new().compare(&password, Some(&hash.to_string())).await;
+        let compared =
+            Passwords::new(Blocking::OnThreads).compare(&password, Some(&hash.to_string())).await;
         assert_eq!(compared, Ok(Compared::Same { outdated: true }));
     }
 

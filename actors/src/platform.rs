@@ -104,7 +104,8 @@ impl Platform {
         let cancel = message::Msg::Cancel { app: caller.app, reply };
         node.messages
             .cast(&message, cancel, Share::Whole)
-            .map_err(|Full| CancelError::Overloaded { retry_after: Overloaded::retry_after() })?;
+            .map_err(|Full| Overloaded::retry_after(&node.lots))
+            .map_err(|retry_after| CancelError::Overloaded { retry_after })?;
         answer.await.unwrap_or(Err(CancelError::Internal))
     }
 

@@ -21,7 +21,6 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::{
     accounts::look,
-    entropy,
     governed::{Undone, carry_out},
     node::Node,
 };
@@ -67,7 +66,7 @@ impl Actor for RecheckActor {
     ) -> Result<(), ActorProcessingErr> {
         state.pass().await;
         let wait = u64::try_from(BETWEEN_PASSES.as_millis()).unwrap_or(u64::MAX);
-        if state.node.pause_ms(entropy::spread_ms(wait)).await {
+        if state.node.pause_ms(state.node.lots.spread_ms(wait)).await {
             // Refused once it drains.
             myself.send_message(Round).ok();
         } else {
@@ -95,8 +94,9 @@ impl State {
         let looks = due.into_iter().map(|(_, view)| check(&node, view));
         let all = stream::iter(looks).buffer_unordered(AT_ONCE).for_each(|()| async {});
         tokio::select! {
-            () = all => {}
+            biased;
             () = node.stopped() => {}
+            () = all => {}
         }
     }
 

@@ -218,10 +218,22 @@ impl<A: Resident> Registry<A> {
         self.shard(key).lock().get(key).map(|place| question(&place.desk))
     }
 
-    /// Tells every actor in memory.
-    pub(crate) fn cast_all(&self, msg: impl Fn() -> A::Msg) {
-        for shard in &self.shards {
-            shard.lock().values_mut().for_each(|place| place.tell(msg()));
+    /// Tells every actor in memory, in the order of their keys.
+    pub(crate) fn cast_all(&self, msg: impl Fn() -> A::Msg)
+    where
+        A::Key: Ord,
+    {
+        let keys = self.shards.iter().flat_map(|shard| {
+            let keys: Vec<A::Key> = shard.lock().keys().cloned().collect();
+            keys
+        });
+        let mut keys: Vec<A::Key> = keys.collect();
+        keys.sort_unstable();
+        for key in keys {
+            // Who has left since has nothing to be told.
+            if let Some(place) = self.shard(&key).lock().get_mut(&key) {
+                place.tell(msg());
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use crate::{
     Platform,
     accounts::{BASE62, characters},
     admission::Overloaded,
+    entropy::Lots,
     error::ChangeError,
     gateway::first_half,
     governed::{Governed, Governor, carry_out},
@@ -134,7 +135,9 @@ impl From<TooEarly> for SignInError {
 impl From<NotLookedAt> for SignInError {
     fn from(error: NotLookedAt) -> Self {
         match error {
-            NotLookedAt::Overloaded => Self::Overloaded { retry_after: Overloaded::retry_after() },
+            NotLookedAt::Overloaded => {
+                Self::Overloaded { retry_after: Overloaded::retry_after(&Lots::default()) }
+            }
             NotLookedAt::Internal => Self::Change(ChangeError::Internal),
         }
     }

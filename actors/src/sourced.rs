@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use crate::{
     entropy::{self, NoEntropy},
     figures::Stopwatch,
+    machine::Blocking,
 };
 
 /// A state that is folded from events.
@@ -35,6 +36,7 @@ pub(crate) trait Aggregate: Clone + Default + Send + 'static {
 pub(crate) struct Journal {
     log: Arc<dyn EventLog>,
     reads: Arc<Semaphore>,
+    blocking: Blocking,
     append_seconds: Histogram,
 }
 
@@ -104,8 +106,12 @@ impl Journal {
     /// Reads at once: more would only queue at the disk.
     const READS: usize = 16;
 
-    pub(crate) fn new(log: Arc<dyn EventLog>, append_seconds: Histogram) -> Self {
-        Self { log, reads: Arc::new(Semaphore::new(Self::READS)), append_seconds }
+    pub(crate) fn new(
+        log: Arc<dyn EventLog>,
+        blocking: Blocking,
+        append_seconds: Histogram,
+    ) -> Self {
+        Self { log, reads: Arc::new(Semaphore::new(Self::READS)), blocking, append_seconds }
     }
 
     pub(crate) fn log(&self) -> &Arc<dyn EventLog> {
@@ -120,7 +126,7 @@ impl Journal {
     ) -> Option<T> {
         let log = Arc::clone(&self.log);
         let _turn = self.reads.acquire().await.ok()?;
-        tokio::task::spawn_blocking(move || read(&*log)).await.ok()
+        self.blocking.run(move || read(&*log)).await
     }
 }
 

@@ -123,9 +123,8 @@ impl Platform {
         recipient: RecipientHash,
     ) -> Result<Option<SuppressionView>, ChangeError> {
         let read = self.node().read.clone();
-        let asked =
-            tokio::task::spawn_blocking(move || read.suppressions().get(app, &recipient)).await;
-        asked.map_err(|_| ChangeError::Internal)?.map_err(|error| {
+        let asking = self.node().blocking.run(move || read.suppressions().get(app, &recipient));
+        asking.await.ok_or(ChangeError::Internal)?.map_err(|error| {
             tracing::error!(%error, "the suppression list could not be read");
             ChangeError::Internal
         })
@@ -143,7 +142,7 @@ pub(crate) async fn among(
     }
     let read = node.read.clone();
     let hashes: Vec<RecipientHash> = recipients.iter().map(|recipient| recipient.hash).collect();
-    let asked = tokio::task::spawn_blocking(move || {
+    let asked = node.blocking.run(move || {
         let mut found = Vec::new();
         for (index, hash) in (0_u8..).map(RecipientIndex).zip(&hashes) {
             if let Some(reason) = read.suppressions().find(app, hash)? {
@@ -152,7 +151,7 @@ pub(crate) async fn among(
         }
         Ok(found)
     });
-    let asked: Result<_, projections::QueryError> = asked.await.map_err(|_| SendError::Internal)?;
+    let asked: Result<_, projections::QueryError> = asked.await.ok_or(SendError::Internal)?;
     asked.map_err(|error| {
         tracing::error!(%error, "the suppression list could not be read");
         SendError::Internal

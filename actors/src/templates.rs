@@ -18,7 +18,7 @@ use templates::{Compiled, Rendered, Source};
 use tokio::sync::Semaphore;
 
 use crate::{
-    Platform, entropy,
+    Platform,
     error::{ChangeError, SendError, SendRefusal, TemplateError},
     governed::{Governed, Governor},
     node::Node,
@@ -139,7 +139,7 @@ impl Platform {
         let TemplateDraft { slug, name, source } = draft;
         let source = self.compile(source).await?;
         let node = self.node();
-        let id = TemplateId::new(node.now(), entropy::bytes().map_err(ChangeError::from)?);
+        let id = TemplateId::new(node.now(), node.lots.bytes().map_err(ChangeError::from)?);
         let version = self.seal_version(id, name, &source)?;
         {
             let _alone = self.adding().lock().await;
@@ -218,8 +218,8 @@ impl Platform {
         let internal = || TemplateError::Change(ChangeError::Internal);
         let _turn = self.node().renderer.turns.acquire().await.map_err(|_| internal())?;
         // Up to a quarter of a megabyte of somebody else's text.
-        let checked = tokio::task::spawn_blocking(move || Compiled::new(source)).await;
-        let compiled = checked.map_err(|_| internal())?.map_err(TemplateError::Faulty)?;
+        let checked = self.node().blocking.run(move || Compiled::new(source)).await;
+        let compiled = checked.ok_or_else(internal)?.map_err(TemplateError::Faulty)?;
         Ok(compiled.source().clone())
     }
 
@@ -263,7 +263,7 @@ async fn compiled(
     }
     let _turn = node.renderer.turns.acquire().await.map_err(|_| SendError::Internal)?;
     let (read, vault) = (node.read.clone(), node.vault.clone());
-    let reading = tokio::task::spawn_blocking(move || {
+    let reading = node.blocking.run(move || {
         let sealed = read.templates().source(id, version).map_err(|error| error.to_string())?;
         let Some(sealed) = sealed else { return Ok(None) };
         let sealed = Sealed::from_base64(&sealed.0).map_err(|error| error.to_string())?;
@@ -274,7 +274,7 @@ async fn compiled(
         let compiled = Compiled::new(source).map_err(|_| "does not compile any more")?;
         Ok::<_, String>(Some(compiled))
     });
-    let read = reading.await.map_err(|_| SendError::Internal)?.map_err(|error| {
+    let read = reading.await.ok_or(SendError::Internal)?.map_err(|error| {
         tracing::error!(template = %id, version, error, "a template could not be read");
         SendError::Internal
     })?;
@@ -295,9 +295,9 @@ pub(crate) async fn render(
     let version = call.version.unwrap_or(view.version);
     let compiled = compiled(node, view.id, version).await?.ok_or_else(unknown)?;
     let _turn = node.renderer.turns.acquire().await.map_err(|_| SendError::Internal)?;
-    let rendering = tokio::task::spawn_blocking(move || compiled.render(&call.variables)).await;
+    let rendering = node.blocking.run(move || compiled.render(&call.variables)).await;
     let rendered = rendering
-        .map_err(|_| SendError::Internal)?
+        .ok_or(SendError::Internal)?
         .map_err(|failure| SendError::Refused(SendRefusal::TemplateRender(failure)))?;
     Ok((TemplateUse { id: view.id, version }, rendered))
 }

@@ -26,7 +26,7 @@ use crate::{
 pub const MAX_RULES: usize = 1_000;
 
 /// What a receiver is given at the most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Limits {
     /// Connections at once.
     pub connections: NonZeroU32,
@@ -149,7 +149,7 @@ impl Rule {
 pub struct Group(u16);
 
 /// What holds for mail to a receiver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Shape {
     /// With whom the limits are shared; `None` for a site that is alone.
     pub group: Option<Group>,

@@ -15,7 +15,6 @@ use tokio::sync::oneshot;
 use super::State;
 use crate::{
     admission::Admitted,
-    entropy,
     error::SendError,
     gateway::Prepared,
     node::Node,
@@ -53,7 +52,7 @@ impl Standing {
             sender: self.sender,
             suppressed: &self.suppressed,
             retry: &node.options.retry,
-            jitter: entropy::jitter(),
+            jitter: node.lots.jitter(),
             in_flight,
         }
     }

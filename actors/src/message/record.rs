@@ -10,7 +10,6 @@ use model::{
 
 use super::{Standing, State};
 use crate::{
-    entropy,
     error::CancelError,
     sourced::{CommitError, Draft},
 };
@@ -40,7 +39,7 @@ impl State {
                 // Decided upon a state that has moved on: at once again.
                 None => continue,
             }
-            if !node.pause_to_the_end_ms(entropy::spread_ms(backoff_ms)).await {
+            if !node.pause_to_the_end_ms(node.lots.spread_ms(backoff_ms)).await {
                 tracing::error!(message = %self.id(), "stopped before an outcome was recorded");
                 self.sourced = None;
                 return Vec::new();

@@ -10,14 +10,14 @@ use crate::letter::Letter;
 
 /// Whose mail shares a lane: the hosts, and what the rules say of them. A domain that has a rule
 /// of its own is apart from the others at its hosts.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SiteKey {
     pub(crate) hosts: Hosts,
     pub(crate) shape: Shape,
 }
 
 /// Who is dialled.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Hosts {
     /// The hosts that receivers' domains name.
     Mx(SiteId),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use model::{Timestamp, delivery::Outcome};
 
-use crate::entropy;
+use crate::entropy::Lots;
 
 /// The first pause; it doubles with each further trouble.
 const FIRST_MS: u64 = 5_000;
@@ -29,12 +29,12 @@ pub(crate) struct Pause {
 impl Pause {
     /// A worker that saw `turn` when it began ran into `cause`. Ten connections that are turned
     /// away together are one trouble.
-    pub(crate) fn trouble(&mut self, turn: u64, cause: Outcome, now: Timestamp) {
+    pub(crate) fn trouble(&mut self, turn: u64, cause: Outcome, now: Timestamp, lots: &Lots) {
         if turn != self.turn {
             return;
         }
         let doubled = FIRST_MS.saturating_mul(1_u64.checked_shl(self.times).unwrap_or(u64::MAX));
-        let pause = Duration::from_millis(entropy::spread_ms(doubled.min(LONGEST_MS)));
+        let pause = Duration::from_millis(lots.spread_ms(doubled.min(LONGEST_MS)));
         *self = Self {
             until: now.plus(pause),
             cause: Some(cause),
@@ -66,7 +66,7 @@ mod tests {
         let mut pause = Pause::default();
         let mut lengths = Vec::new();
         for _ in 0..100 {
-            pause.trouble(pause.turn, cause.clone(), NOW);
+            pause.trouble(pause.turn, cause.clone(), NOW, &Lots::default());
             lengths.push(pause.until.since(NOW).as_millis());
         }
         assert!((4_000..=6_000).contains(&lengths[0]), "{lengths:?}");
@@ -82,7 +82,7 @@ mod tests {
         let mut pause = Pause::default();
         let seen = pause.turn;
         for _ in 0..10 {
-            pause.trouble(seen, cause.clone(), NOW);
+            pause.trouble(seen, cause.clone(), NOW, &Lots::default());
         }
         assert!(pause.until.since(NOW).as_millis() <= 6_000);
         // Who began before the trouble and got through says nothing about the time after it.

@@ -7,6 +7,7 @@ use mail::{
     smtp::{ConnectFailure, Connection, Envelope, Transaction, connect},
 };
 use model::{
+    Timestamp,
     delivery::{Answer as Said, Fault, Outcome, Stage, Verdict},
     shaping::{Slowed, asks_for_less},
 };
@@ -15,7 +16,6 @@ use tokio::time::Instant;
 
 use super::{Answer, Job, Lane, Msg, Way, gate::Turn};
 use crate::{
-    entropy,
     figures::Stopwatch,
     letter::{Letter, Printed, Unprintable, envelope_sender},
     node::Node,
@@ -55,8 +55,9 @@ pub(super) async fn work(node: Arc<Node>, lane: Arc<Lane>, site: ActorRef<Msg>, 
         Some((turn, kept, flight))
     };
     let turns = tokio::select! {
-        turns = turns => turns,
+        biased;
         () = node.stopped() => None,
+        turns = turns => turns,
     };
     let Some((turn, kept, flight)) = turns else { return job.answer.not_tried() };
     let pause = lane.pause();
@@ -177,7 +178,7 @@ impl Attempt<'_> {
         let node = self.node;
         let (candidates, client) = match self.way {
             Way::Mx(route) => {
-                let found = node.router.candidates(route, entropy::bits()).await;
+                let found = node.router.candidates(route, node.lots.bits()).await;
                 (found.map_err(|fault| Outcome::fault(Stage::Dns, fault))?, node.client.clone())
             }
             Way::Smarthost => self.smarthost().await?,
@@ -238,14 +239,20 @@ impl Attempt<'_> {
         if asks_for_less(outcome) {
             self.lane.gate.with_pace(|pace| pace.slow(self.seen.pace, now));
         }
-        self.lane.with_pause(|pause| pause.trouble(self.seen.pause, outcome.clone(), now));
+        self.pause(outcome, now);
+    }
+
+    fn pause(&self, outcome: &Outcome, now: Timestamp) {
+        self.lane.with_pause(|pause| {
+            pause.trouble(self.seen.pause, outcome.clone(), now, &self.node.lots);
+        });
     }
 
     /// It asks for less, with its door open: it gets half, and peace when there is no half.
     fn slow(&self, outcome: &Outcome) {
         let now = self.node.now();
         if self.lane.gate.with_pace(|pace| pace.slow(self.seen.pace, now)) == Slowed::AtFloor {
-            self.lane.with_pause(|pause| pause.trouble(self.seen.pause, outcome.clone(), now));
+            self.pause(outcome, now);
         }
     }
 

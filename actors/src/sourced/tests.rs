@@ -28,7 +28,7 @@ fn draft(events: Vec<TenantEvent>) -> Draft<TenantEvent> {
 
 fn journal(log: &Arc<MemoryLog>) -> Journal {
     let log: Arc<dyn EventLog> = log.clone();
-    Journal::new(log, Histogram::noop())
+    Journal::new(log, Blocking::OnThreads, Histogram::noop())
 }
 
 async fn written(journal: &Journal) -> usize {

@@ -9,8 +9,8 @@ use std::{
 };
 
 use actors::{
-    Caller, Clock, NewApiKey, NewApp, Platform, PlatformOptions, PlatformParts, SendRequest,
-    TestClock,
+    Caller, Clock, Machine, NewApiKey, NewApp, Platform, PlatformOptions, PlatformParts,
+    SendRequest, TestClock,
 };
 use eventlog::{EventLog, MasterKey, MemoryLog, Position, Vault};
 use mail::{
@@ -107,6 +107,7 @@ impl Ground {
             read: read.clone(),
             resolver,
             clock: Arc::new(self.clock.clone()),
+            machine: Machine::default(),
             options,
         })
         .await

@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use actors::{NewApiKey, NewApp, Password, Platform, PlatformOptions, PlatformParts, TestClock};
+use actors::{
+    Machine, NewApiKey, NewApp, Password, Platform, PlatformOptions, PlatformParts, TestClock,
+};
 use api::{ApiOptions, ApiParts};
 use eventlog::{
     Append, AppendError, Appended, BoxFuture, CloseError, ContentError, ContentLocation, EventLog,
@@ -229,6 +231,7 @@ impl World {
             read: read.clone(),
             resolver,
             clock: Arc::new(clock.clone()),
+            machine: Machine::default(),
             options: PlatformOptions {
                 smtp_port: sink.address().port(),
                 allow_private_networks: true,
