@@ -128,6 +128,14 @@ impl Journal {
         let _turn = self.reads.acquire().await.ok()?;
         self.blocking.run(move || read(&*log)).await
     }
+
+    /// The next events of a stream; none at its end.
+    async fn page(&self, stream: StreamId, after: Version) -> Result<Vec<Recorded>, LoadError> {
+        self.read(move |log| log.read_stream(stream, after, MAX_READ_EVENTS))
+            .await
+            .ok_or_else(|| LoadError::new("the read was broken off"))?
+            .map_err(|error| LoadError::new(&error))
+    }
 }
 
 /// An aggregate with its place in the log.
@@ -150,8 +158,16 @@ impl<A: Aggregate> Sourced<A> {
     /// The one that the log holds.
     pub(crate) async fn load(journal: &Journal, stream: StreamId) -> Result<Self, LoadError> {
         let mut loaded = Self::absent(stream);
-        loaded.catch_up(journal).await?;
-        Ok(loaded)
+        loop {
+            let page = journal.page(stream, loaded.version).await?;
+            if page.is_empty() {
+                return Ok(loaded);
+            }
+            for recorded in &page {
+                let event = Self::read(recorded)?;
+                loaded.take_in(recorded, &event);
+            }
+        }
     }
 
     pub(crate) const fn state(&self) -> &A {
@@ -169,36 +185,40 @@ impl<A: Aggregate> Sourced<A> {
     }
 
     /// Takes in what the log holds beyond; returns the ids of those events.
+    ///
+    /// All of it or nothing: were the version to move on by a part, and what became of a draft not
+    /// be known for a read that failed, the draft would be written again after itself.
     async fn catch_up(&mut self, journal: &Journal) -> Result<Vec<EventId>, LoadError> {
-        let mut ids = Vec::new();
+        let mut beyond = Vec::new();
+        let mut after = self.version;
         loop {
-            let (stream, after) = (self.stream, self.version);
-            let read = journal
-                .read(move |log| log.read_stream(stream, after, MAX_READ_EVENTS))
-                .await
-                .ok_or_else(|| LoadError::new("the read was broken off"))?;
-            let events = read.map_err(|error| LoadError::new(&error))?;
-            if events.is_empty() {
-                return Ok(ids);
-            }
-            for recorded in &events {
-                self.take_in(recorded)?;
-                ids.push(recorded.id);
+            let page = journal.page(self.stream, after).await?;
+            let Some(last) = page.last() else { break };
+            after = last.version;
+            for recorded in page {
+                let event = Self::read(&recorded)?;
+                beyond.push((recorded, event));
             }
         }
+        for (recorded, event) in &beyond {
+            self.take_in(recorded, event);
+        }
+        Ok(beyond.into_iter().map(|(recorded, _)| recorded.id).collect())
     }
 
-    fn take_in(&mut self, recorded: &Recorded) -> Result<(), LoadError> {
-        let event = Event::decode(self.stream, &recorded.data)
+    fn read(recorded: &Recorded) -> Result<A::Event, LoadError> {
+        let event = Event::decode(recorded.stream, &recorded.data)
             .map_err(|error: UndecodableEvent| LoadError::new(&error))?;
-        let event = A::own(event).ok_or_else(|| LoadError::new("an event of another kind"))?;
+        A::own(event).ok_or_else(|| LoadError::new("an event of another kind"))
+    }
+
+    fn take_in(&mut self, recorded: &Recorded, event: &A::Event) {
         if self.version == Version::NONE {
             self.content.clone_from(&recorded.content);
         }
-        self.state.evolve(&event, recorded.at);
+        self.state.evolve(event, recorded.at);
         self.version = recorded.version;
         self.at = recorded.at;
-        Ok(())
     }
 
     /// Writes a draft after the present version, and takes it in once it is durable.

@@ -55,6 +55,7 @@ struct State {
     content: HashMap<(Hour, u64), Sealed>,
     content_end: HashMap<Hour, u64>,
     faults: VecDeque<Fault>,
+    failing_reads: VecDeque<bool>,
     unwritable: Option<Cause>,
     health: Health,
 }
@@ -79,6 +80,11 @@ impl MemoryLog {
     /// invalid or in conflict use no fault up.
     pub fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
         self.state.lock().faults.extend(faults);
+    }
+
+    /// Of the next reads of streams those fail for which this says so, in order.
+    pub fn inject_into_reads(&self, fails: impl IntoIterator<Item = bool>) {
+        self.state.lock().failing_reads.extend(fails);
     }
 
     /// Lets the answers go that [`Fault::Held`] holds back.
@@ -211,7 +217,10 @@ impl EventLog for MemoryLog {
         after: Version,
         limit: usize,
     ) -> Result<Vec<Recorded>, ReadError> {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        if state.failing_reads.pop_front() == Some(true) {
+            return Err(ReadError::Store("injected fault".into()));
+        }
         let positions = state.streams.get(&stream).map(Vec::as_slice).unwrap_or_default();
         let positions = positions.get(index_after(after.get())..).unwrap_or_default();
         let events = positions.iter().filter_map(|at| state.events.get(index_after(at.get() - 1)));

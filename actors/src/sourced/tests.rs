@@ -107,6 +107,23 @@ async fn a_draft_committed_twice_is_written_once() {
     assert_eq!(tenant.version, Version::new(2));
 }
 
+/// The draft was written, and the read that should tell fails before it has come to the end.
+#[tokio::test]
+async fn a_read_that_fails_half_way_does_not_make_a_draft_be_written_twice() {
+    let log = Arc::new(MemoryLog::new());
+    let journal = journal(&log);
+    let mut tenant = Sourced::<Tenant>::absent(stream());
+    let draft = draft(vec![created(), app(1)]);
+    log.inject([Fault::UnknownWritten]);
+    log.inject_into_reads([false, true]);
+    let failed = tenant.commit(&journal, NOW, &draft).await;
+    assert!(matches!(failed, Err(CommitError::Load(_))), "{failed:?}");
+    assert_eq!(tenant.version, Version::NONE, "nothing of it was taken in");
+    tenant.commit(&journal, NOW, &draft).await.unwrap();
+    assert_eq!(written(&journal).await, 2);
+    assert_eq!(tenant.version, Version::new(2));
+}
+
 #[tokio::test]
 async fn what_the_log_never_takes_is_told_apart() {
     let log = Arc::new(MemoryLog::new());
