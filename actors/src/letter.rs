@@ -12,9 +12,7 @@ use model::{
     address::{DomainName, EmailAddress},
     content::{Body, Head},
     delivery::Fault,
-    domain::{
-        CheckedRecord, DkimAlgorithm, DkimKeyAdded, Domain, RecordPurpose, RecordStatus, Selector,
-    },
+    domain::{DkimKeyAdded, Domain, Selector},
 };
 use tokio::sync::{OnceCell, Semaphore};
 
@@ -181,13 +179,12 @@ impl Press {
         }
     }
 
-    /// The keys that sign for a domain now: the newest of each kind whose record was seen in the
-    /// DNS, or the oldest where none was.
+    /// The keys that sign for a domain now.
     async fn signers(&self, node: &Node, letter: &Letter) -> Result<Vec<Signer>, Unprintable> {
         let domain = letter.origin.domain;
         let name = letter.content.head.from.email.domain();
-        let chosen = if let Some(view) = node.read.policies().domain(domain) {
-            choose(name, &view.keys, &view.records)
+        let chosen: Vec<DkimKeyAdded> = if let Some(view) = node.read.policies().domain(domain) {
+            view.signers().into_iter().cloned().collect()
         } else {
             // The tenant gave the domain up after the message was accepted from it. What was
             // accepted is delivered; the record still holds the key.
@@ -197,7 +194,7 @@ impl Press {
                 tracing::error!(%domain, %error, "a domain's keys could not be read");
                 Unprintable::NotNow
             })?;
-            choose(name, given_up.state().keys(), &[])
+            given_up.state().signers().into_iter().cloned().collect()
         };
         if chosen.is_empty() {
             tracing::error!(%domain, "a domain has no key to sign with");
@@ -232,34 +229,12 @@ impl Press {
     }
 }
 
-fn choose(
-    name: &DomainName,
-    keys: &[DkimKeyAdded],
-    records: &[CheckedRecord],
-) -> Vec<DkimKeyAdded> {
-    let seen: Vec<&str> = records
-        .iter()
-        .filter(|r| r.purpose == RecordPurpose::Dkim && r.status == RecordStatus::Verified)
-        .map(|record| &*record.name)
-        .collect();
-    let is_seen = |key: &&DkimKeyAdded| {
-        seen.contains(&format!("{}._domainkey.{name}", key.selector.as_str()).as_str())
-    };
-    let newest = |algorithm: DkimAlgorithm| {
-        let mut of_kind = keys.iter().filter(|key| key.algorithm == algorithm);
-        // With no answer from the DNS, the one that is published the longest.
-        if seen.is_empty() { of_kind.next() } else { of_kind.rev().find(is_seen) }
-    };
-    let kinds = [DkimAlgorithm::Rsa2048, DkimAlgorithm::Ed25519];
-    kinds.into_iter().filter_map(newest).cloned().collect()
-}
-
 /// The sender in the envelope: where bounces go. The author, unless the domain lets bounces be
 /// told apart: then an address that names the message.
 pub(crate) fn envelope_sender(node: &Node, letter: &Letter) -> EmailAddress {
     let author = &letter.content.head.from.email;
     let view = node.read.policies().domain(letter.origin.domain);
-    let own = view.filter(|view| view.return_path_verified).and_then(|view| {
+    let own = view.filter(|view| view.returns_bounces).and_then(|view| {
         EmailAddress::parse(&format!("bounces+{}@bounces.{}", letter.message, view.name)).ok()
     });
     own.unwrap_or_else(|| author.clone())

@@ -3,17 +3,17 @@
 //! # Why
 //! - It goes through all domains each minute: they are in memory, and a thousand are a matter of
 //!   microseconds. A timer for each would have to be set anew at every start.
-//! - When a domain was last looked at is kept here, since a look that finds nothing new is recorded
-//!   once a day only. A start looks again at what the record does not know of: that is a query, not
-//!   an event.
+//! - When a domain was last looked at is kept in memory, since a look that finds nothing new is
+//!   recorded once a day only. A start looks again at what the record does not know of: that is a
+//!   query, not an event.
 //! - A few at once, and each minute a bounded number: nobody's name servers are stormed when many
 //!   tenants share them.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use model::{
-    DomainId, Timestamp,
+    Timestamp,
     domain::{self, Domain, next_check_at},
 };
 use projections::DomainView;
@@ -38,35 +38,29 @@ pub(crate) struct Round;
 /// The actor.
 pub(crate) struct RecheckActor;
 
-/// What it remembers.
-pub(crate) struct State {
-    node: Arc<Node>,
-    looked_at: HashMap<DomainId, Timestamp>,
-}
-
 impl Actor for RecheckActor {
     type Msg = Round;
-    type State = State;
+    type State = Arc<Node>;
     type Arguments = Arc<Node>;
 
     async fn pre_start(
         &self,
         myself: ActorRef<Round>,
         node: Arc<Node>,
-    ) -> Result<State, ActorProcessingErr> {
+    ) -> Result<Arc<Node>, ActorProcessingErr> {
         myself.send_message(Round)?;
-        Ok(State { node, looked_at: HashMap::new() })
+        Ok(node)
     }
 
     async fn handle(
         &self,
         myself: ActorRef<Round>,
         Round: Round,
-        state: &mut State,
+        node: &mut Arc<Node>,
     ) -> Result<(), ActorProcessingErr> {
-        state.pass().await;
+        pass(node).await;
         let wait = u64::try_from(BETWEEN_PASSES.as_millis()).unwrap_or(u64::MAX);
-        if state.node.pause_ms(state.node.lots.spread_ms(wait)).await {
+        if node.pause_ms(node.lots.spread_ms(wait)).await {
             // Refused once it drains.
             myself.send_message(Round).ok();
         } else {
@@ -76,35 +70,27 @@ impl Actor for RecheckActor {
     }
 }
 
-impl State {
-    async fn pass(&mut self) {
-        let node = Arc::clone(&self.node);
-        let now = node.now();
-        let domains = node.read.policies().domains();
-        // Those that were removed are forgotten.
-        self.looked_at.retain(|id, _| domains.iter().any(|view| view.id == *id));
-        let mut due: Vec<(Timestamp, Arc<DomainView>)> = domains
-            .into_iter()
-            .map(|view| (self.due_at(&view), view))
-            .filter(|(at, _)| *at <= now)
-            .collect();
-        due.sort_unstable_by_key(|(at, view)| (*at, view.id));
-        due.truncate(MOST_IN_A_PASS);
-        self.looked_at.extend(due.iter().map(|(_, view)| (view.id, now)));
-        let looks = due.into_iter().map(|(_, view)| check(&node, view));
-        let all = stream::iter(looks).buffer_unordered(AT_ONCE).for_each(|()| async {});
-        tokio::select! {
-            biased;
-            () = node.stopped() => {}
-            () = all => {}
-        }
+async fn pass(node: &Arc<Node>) {
+    let now = node.now();
+    let domains = node.read.policies().domains();
+    let mut due: Vec<(Timestamp, Arc<DomainView>)> = domains
+        .into_iter()
+        .map(|view| (due_at(&view), view))
+        .filter(|(at, _)| *at <= now)
+        .collect();
+    due.sort_unstable_by_key(|(at, view)| (*at, view.id));
+    due.truncate(MOST_IN_A_PASS);
+    let looks = due.into_iter().map(|(_, view)| check(node, view));
+    let all = stream::iter(looks).buffer_unordered(AT_ONCE).for_each(|()| async {});
+    tokio::select! {
+        biased;
+        () = node.stopped() => {}
+        () = all => {}
     }
+}
 
-    fn due_at(&self, view: &DomainView) -> Timestamp {
-        let seen = self.looked_at.get(&view.id).copied();
-        let last = seen.max(view.checked_at);
-        next_check_at(view.status, view.failing_since, view.created_at, last)
-    }
+fn due_at(view: &DomainView) -> Timestamp {
+    next_check_at(view.status, view.failing_since, view.created_at, view.last_asked_at())
 }
 
 async fn check(node: &Arc<Node>, view: Arc<DomainView>) {

@@ -41,6 +41,8 @@ pub const RETIRE_AFTER: Duration = Duration::from_hours(7 * 24);
 pub const RECORD_UNCHANGED_EVERY: Duration = Duration::from_hours(24);
 /// Most domains of one tenant.
 pub const MAX_DOMAINS: usize = 1_000;
+/// Longest name: with a selector's labels before it, a name of the DNS has 253 octets at most.
+pub const MAX_NAME_OCTETS: usize = 253 - "lum________._domainkey.".len();
 
 /// A domain folded from its events. [`Domain::default`] is one that was never added.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -54,6 +56,8 @@ pub struct Domain {
     failing_since: Option<Timestamp>,
     /// The newest key that the DNS has shown, and since when.
     shown: Option<(Selector, Timestamp)>,
+    signing: Vec<Selector>,
+    returns_bounces: bool,
 }
 
 impl Domain {
@@ -74,6 +78,8 @@ impl Domain {
                 {
                     self.shown = Some((newest, at));
                 }
+                self.signing = signing_after(&self.keys, &self.signing, checked);
+                self.returns_bounces = checked.returns_bounces();
                 self.records.clone_from(&checked.records);
                 self.checked_at = Some(at);
             }
@@ -104,9 +110,14 @@ impl Domain {
         self.status
     }
 
-    /// The keys that sign for it, oldest first.
+    /// The keys that sign for it, or will, oldest first.
     pub fn keys(&self) -> &[DkimKeyAdded] {
         &self.keys
+    }
+
+    /// The keys to sign with now: see [`signers`].
+    pub fn signers(&self) -> Vec<&DkimKeyAdded> {
+        signers(&self.keys, &self.signing)
     }
 
     /// What was found of each record when the DNS was last asked.
@@ -151,6 +162,9 @@ pub enum Refusal {
     /// A provider of mailboxes: its users cannot publish records there.
     #[error("a mailbox provider's domain cannot be a tenant's own")]
     Freemail,
+    /// More than [`MAX_NAME_OCTETS`].
+    #[error("the name leaves no room for those of its records")]
+    TooLong,
     /// No more domains.
     #[error("the limit on the number of domains is reached")]
     TooMany,
@@ -202,9 +216,61 @@ pub fn decide(
     }
 }
 
+/// The keys to sign with: those that were chosen, or the oldest of each kind while none ever was.
+pub fn signers<'a>(keys: &'a [DkimKeyAdded], chosen: &[Selector]) -> Vec<&'a DkimKeyAdded> {
+    let chosen: Vec<_> = keys.iter().filter(|key| chosen.contains(&key.selector)).collect();
+    if !chosen.is_empty() {
+        return chosen;
+    }
+    let oldest = |algorithm| keys.iter().find(|key| key.algorithm == algorithm);
+    [DkimAlgorithm::Rsa2048, DkimAlgorithm::Ed25519].into_iter().filter_map(oldest).collect()
+}
+
+/// The keys that sign after a check, when these did before: what it says, or what its records say
+/// where it is older than that.
+pub fn signing_after(
+    keys: &[DkimKeyAdded],
+    before: &[Selector],
+    checked: &DomainChecked,
+) -> Vec<Selector> {
+    let chosen = checked.signing.clone();
+    chosen.unwrap_or_else(|| signing(keys, before, &checked.records))
+}
+
+/// Of each kind the newest key whose record the DNS shows, or else the one before unless its record
+/// is gone: an answer that did not come says nothing. While that is none, those before stay.
+fn signing(keys: &[DkimKeyAdded], before: &[Selector], records: &[CheckedRecord]) -> Vec<Selector> {
+    let is_gone = |selector: &Selector| {
+        let gone = |status| matches!(status, RecordStatus::Missing | RecordStatus::Mismatch);
+        records.iter().any(|record| record.is_of_key(selector) && gone(record.status))
+    };
+    let chosen = |algorithm| {
+        let of_kind = || keys.iter().rev().filter(move |key| key.algorithm == algorithm);
+        let mut shown = of_kind().filter(|key| is_shown(records, &key.selector));
+        let kept = |key: &&DkimKeyAdded| before.contains(&key.selector) && !is_gone(&key.selector);
+        shown.next().or_else(|| of_kind().find(kept)).map(|key| key.selector.clone())
+    };
+    let kinds = [DkimAlgorithm::Rsa2048, DkimAlgorithm::Ed25519];
+    let chosen: Vec<_> = kinds.into_iter().filter_map(chosen).collect();
+    if chosen.is_empty() { before.to_vec() } else { chosen }
+}
+
+/// Whether bounces come back below the domain. No answer changes nothing.
+fn returns_bounces(before: bool, records: &[CheckedRecord]) -> bool {
+    let record = records.iter().find(|record| record.purpose == RecordPurpose::ReturnPath);
+    record.map_or(before, |record| match record.status {
+        RecordStatus::Verified => true,
+        RecordStatus::Missing | RecordStatus::Mismatch => false,
+        RecordStatus::Pending | RecordStatus::TemporaryFailure => before,
+    })
+}
+
 /// Whether a name can be one tenant's own.
 pub fn check_name(name: &DomainName) -> Result<(), Refusal> {
     let text = name.as_str();
+    if text.len() > MAX_NAME_OCTETS {
+        return Err(Refusal::TooLong);
+    }
     // A name below a suffix that nobody registered, such as a private network's, is its own.
     let suffix = psl::List.suffix(text.as_bytes());
     if suffix.is_some_and(|suffix| suffix == text.as_bytes()) {
@@ -247,7 +313,13 @@ fn record_check(domain: &Domain, records: &[CheckedRecord], now: Timestamp) -> V
     if same && recent {
         return Vec::new();
     }
-    let checked = DomainChecked { status, failing_since, records: records.to_vec() };
+    let checked = DomainChecked {
+        status,
+        failing_since,
+        records: records.to_vec(),
+        signing: Some(signing(&domain.keys, &domain.signing, records)),
+        returns_bounces: Some(returns_bounces(domain.returns_bounces, records)),
+    };
     let mut events = vec![checked.into()];
     events.extend(retired(domain, records, now).map(DomainEvent::from));
     events
@@ -269,14 +341,8 @@ fn retired<'a>(
 }
 
 fn is_shown(records: &[CheckedRecord], selector: &Selector) -> bool {
-    records.iter().any(|record| {
-        record.purpose == RecordPurpose::Dkim
-            && record.status == RecordStatus::Verified
-            && record
-                .name
-                .strip_prefix(selector.as_str())
-                .is_some_and(|rest| rest.starts_with("._domainkey."))
-    })
+    let shows = |record: &CheckedRecord| record.status == RecordStatus::Verified;
+    records.iter().any(|record| record.is_of_key(selector) && shows(record))
 }
 
 /// A domain that was verified stays so while the DNS merely gives no answer, and for [`GRACE`] when

@@ -6,7 +6,7 @@ use eventlog::Vault;
 use model::{
     AppId, DomainId, Event, StreamId, TenantId, Timestamp, UserId,
     address::{DomainName, Mailbox},
-    domain::{CheckedRecord, DkimKeyAdded, DomainEvent, DomainStatus, RecordPurpose, RecordStatus},
+    domain::{self, CheckedRecord, DkimKeyAdded, DomainEvent, DomainStatus, Selector},
     event::{RecipientHash, SealedText},
     profile::{AppProfile, TenantProfile, UserProfile},
     tenant::{Scope, TenantEvent},
@@ -17,7 +17,7 @@ use crate::{
     codec::join,
     error::Halt,
     fact::{Fact, FactRow, malformed},
-    keys::{KeyView, Keys, append},
+    keys::{KeyView, Keys, LastUse, append},
     layer::Round,
     projection::Projection,
     sealed,
@@ -90,8 +90,24 @@ pub struct DomainView {
     pub checked_at: Option<Timestamp>,
     /// Since when required records of a verified domain have been missing.
     pub failing_since: Option<Timestamp>,
-    /// Whether bounces can be sent to a name below it.
-    pub return_path_verified: bool,
+    /// The keys that sign now; while there are none, the oldest of each kind.
+    pub signing: Vec<Selector>,
+    /// Whether bounces come back to a name below it.
+    pub returns_bounces: bool,
+    /// When this process last asked the DNS.
+    pub last_look: LastUse,
+}
+
+impl DomainView {
+    /// The keys to sign with now.
+    pub fn signers(&self) -> Vec<&DkimKeyAdded> {
+        domain::signers(&self.keys, &self.signing)
+    }
+
+    /// When the DNS was last asked: what this process knows, or else the record.
+    pub fn last_asked_at(&self) -> Option<Timestamp> {
+        self.last_look.at().max(self.checked_at)
+    }
 }
 
 // A name or an address that is printed by mistake must not become a leak.
@@ -367,7 +383,9 @@ impl PoliciesProjection {
                     created_at: at,
                     checked_at: None,
                     failing_since: None,
-                    return_path_verified: false,
+                    signing: Vec::new(),
+                    returns_bounces: false,
+                    last_look: LastUse::default(),
                 };
                 policies.domains.pin().insert(id, Arc::new(view));
                 append(&policies.domains_of, tenant, id);
@@ -382,10 +400,8 @@ impl PoliciesProjection {
             DomainEvent::DomainChecked(checked) => policies.change_domain(id, |view| {
                 view.status = checked.status;
                 view.failing_since = checked.failing_since;
-                view.return_path_verified = checked.records.iter().any(|record| {
-                    record.purpose == RecordPurpose::ReturnPath
-                        && record.status == RecordStatus::Verified
-                });
+                view.signing = domain::signing_after(&view.keys, &view.signing, &checked);
+                view.returns_bounces = checked.returns_bounces();
                 view.records = checked.records;
                 view.checked_at = Some(at);
             }),

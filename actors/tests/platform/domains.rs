@@ -10,6 +10,7 @@ use model::{
     domain::{DomainStatus, RecordPurpose, RecordStatus, Refusal},
 };
 use projections::DomainView;
+use sandbox::dns::DnsFailure;
 use std::sync::Arc;
 
 use crate::world::{SENDING_DOMAIN, World, mailbox, request, until};
@@ -73,6 +74,21 @@ async fn a_new_key_signs_once_its_record_is_seen_and_there_is_no_gap() {
     world.ground.dns.add_txt(&record.name, &record.value).unwrap();
     platform.verify_domain(tenant, domain).await.unwrap();
     assert_eq!(signed().await, second);
+    // The old record is taken away early, and the name server fails: that is no answer, and the
+    // key that nobody can look up any more must not sign again.
+    let names: Vec<String> =
+        platform.expected_records(&world.view(domain)).into_iter().map(|r| r.name).collect();
+    for name in &names {
+        world.ground.dns.fail(name, DnsFailure::ServFail).unwrap();
+    }
+    let silent = platform.verify_domain(tenant, domain).await.unwrap();
+    assert_eq!(silent.status, DomainStatus::Verified);
+    assert!(silent.records.iter().all(|r| r.status == RecordStatus::TemporaryFailure));
+    assert_eq!(signed().await, second);
+    for name in &names {
+        world.ground.dns.remove(name).unwrap();
+    }
+    world.publish(domain);
     // A week after, the daily look retires the old one by itself.
     until("the old key retired", || {
         world.ground.clock.advance(Duration::from_hours(6));

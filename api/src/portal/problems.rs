@@ -49,6 +49,9 @@ pub(super) fn domain_problem(error: ChangeError) -> Problem {
             "domain",
             "is a public suffix: names are registered below it, and nobody owns it alone",
         ),
+        domain::Refusal::TooLong => {
+            Problem::field("domain", "is too long: the names of its records would not fit")
+        }
         domain::Refusal::Freemail => Problem::field(
             "domain",
             "belongs to a mailbox provider: only they can publish records there",

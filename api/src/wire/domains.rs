@@ -144,7 +144,7 @@ impl DomainWire {
             },
             records: records.collect(),
             created_at: Time(view.created_at),
-            checked_at: view.checked_at.map(Time),
+            checked_at: view.last_asked_at().map(Time),
         }
     }
 }
@@ -206,7 +206,7 @@ impl Example for RecordWire {
             purpose: PurposeName::Ownership,
             kind: "TXT".into(),
             name: "_lumora.mail.acme.com".into(),
-            value: "lumora-verification=3k9w0c2v7x5h1q8r4t6y".into(),
+            value: "lumora-verify=3k9w0c2v7x5h1q8r4t6y3k9w0c2v7x5h".into(),
             required: true,
             status: RecordState::Missing,
             found: vec!["v=spf1 -all".into()],

@@ -149,6 +149,33 @@ pub struct DomainChecked {
     pub failing_since: Option<Timestamp>,
     /// Each record.
     pub records: Vec<CheckedRecord>,
+    /// The keys that sign from now on. Absent in older records: those whose records are verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signing: Option<Vec<Selector>>,
+    /// Whether bounces come back to a name below the domain from now on. Absent in older records:
+    /// whether that record is verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returns_bounces: Option<bool>,
+}
+
+impl DomainChecked {
+    /// Whether bounces come back to a name below the domain.
+    pub fn returns_bounces(&self) -> bool {
+        self.returns_bounces.unwrap_or_else(|| {
+            let mut of_kind =
+                self.records.iter().filter(|r| r.purpose == RecordPurpose::ReturnPath);
+            of_kind.any(|record| record.status == RecordStatus::Verified)
+        })
+    }
+}
+
+impl CheckedRecord {
+    /// Whether it is where the key of this selector is published.
+    pub fn is_of_key(&self, selector: &Selector) -> bool {
+        let named = self.name.strip_prefix(selector.as_str());
+        self.purpose == RecordPurpose::Dkim
+            && named.is_some_and(|rest| rest.starts_with("._domainkey."))
+    }
 }
 
 /// See [`super::DomainEvent::DomainRemoved`].

@@ -160,9 +160,10 @@ const FREEMAIL: &[&str] = &[
     "zohomail.com",
 ];
 
-/// Whether the name is a mailbox provider's.
+/// Whether the name is a mailbox provider's, or lies below one: what is below is the provider's too.
 pub(super) fn is_freemail(name: &str) -> bool {
-    FREEMAIL.binary_search(&name).is_ok()
+    let above = name.match_indices('.').filter_map(|(at, _)| name.get(at + 1..));
+    std::iter::once(name).chain(above).any(|name| FREEMAIL.binary_search(&name).is_ok())
 }
 
 #[cfg(test)]

@@ -200,7 +200,7 @@ fn what_is_nobody_s_own_is_refused() {
     for suffix in ["co.uk", "github.io", "xn--55qx5d.cn"] {
         assert_eq!(refused(suffix), Refusal::PublicSuffix, "{suffix}");
     }
-    for provider in ["gmail.com", "outlook.com", "web.de", "yahoo.co.uk", "qq.com"] {
+    for provider in ["gmail.com", "outlook.com", "web.de", "yahoo.co.uk", "a.b.gmail.com"] {
         assert_eq!(refused(provider), Refusal::Freemail, "{provider}");
     }
     for own in [
@@ -211,8 +211,70 @@ fn what_is_nobody_s_own_is_refused() {
         "shop.example",
         "mail.gmail.com.acme.com",
         "xn--bcher-kva.example",
+        "notgmail.com",
     ] {
         assert_eq!(check_name(&DomainName::parse(own).unwrap()), Ok(()), "{own}");
+    }
+}
+
+#[test]
+fn a_name_leaves_room_for_those_of_its_records() {
+    let name = |octets: usize| {
+        let label = "a".repeat(63);
+        let last = "b".repeat(octets - 3 * 64 - ".example".len());
+        DomainName::parse(&format!("{label}.{label}.{label}.{last}.example")).unwrap()
+    };
+    assert_eq!(name(MAX_NAME_OCTETS).as_str().len(), MAX_NAME_OCTETS);
+    assert_eq!(check_name(&name(MAX_NAME_OCTETS)), Ok(()));
+    assert_eq!(check_name(&name(MAX_NAME_OCTETS + 1)), Err(Refusal::TooLong));
+}
+
+#[test]
+fn who_signs_is_chosen_by_what_the_dns_shows_and_not_by_its_silence() {
+    use RecordStatus::{Missing, TemporaryFailure, Verified};
+    let signs = |domain: &Domain| {
+        let signers = domain.signers().into_iter();
+        signers.map(|key| key.selector.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    let mut domain = fold(&[added().into(), key().into()]);
+    assert_eq!(signs(&domain), ["lum1"], "before anything was asked");
+    check(&mut domain, shown(&[("lum1", Verified)]), 0);
+    domain.evolve(&named("lum2").into(), at(1));
+    check(&mut domain, shown(&[("lum1", Verified), ("lum2", Missing)]), 2);
+    assert_eq!(signs(&domain), ["lum1"]);
+    check(&mut domain, shown(&[("lum1", Verified), ("lum2", Verified)]), 3);
+    assert_eq!(signs(&domain), ["lum2"]);
+    // The old record is taken away, and then nothing answers: the old key must not sign again.
+    check(&mut domain, shown(&[("lum1", Missing), ("lum2", TemporaryFailure)]), 4);
+    assert_eq!(signs(&domain), ["lum2"]);
+    check(&mut domain, shown(&[("lum1", Missing), ("lum2", Missing)]), 5);
+    assert_eq!(signs(&domain), ["lum2"]);
+    // The new one's is gone and the old one's is there.
+    check(&mut domain, shown(&[("lum1", Verified), ("lum2", Missing)]), 6);
+    assert_eq!(signs(&domain), ["lum1"]);
+    // Of each kind one.
+    let second = DkimKeyAdded { algorithm: DkimAlgorithm::Ed25519, ..named("lum3") };
+    domain.evolve(&second.into(), at(7));
+    assert_eq!(signs(&domain), ["lum1"]);
+    check(&mut domain, shown(&[("lum1", Verified), ("lum3", Verified)]), 8);
+    assert_eq!(signs(&domain), ["lum1", "lum3"]);
+    check(&mut domain, shown(&[("lum1", TemporaryFailure), ("lum3", Verified)]), 9);
+    assert_eq!(signs(&domain), ["lum1", "lum3"], "one kind's silence");
+    check(&mut domain, shown(&[("lum1", Verified), ("lum3", Missing)]), 10);
+    assert_eq!(signs(&domain), ["lum1"]);
+}
+
+#[test]
+fn where_bounces_go_is_not_changed_by_silence() {
+    use RecordStatus::{Mismatch, TemporaryFailure, Verified};
+    let mut domain = fold(&[added().into(), key().into()]);
+    for (hour, (status, returns)) in
+        [(TemporaryFailure, false), (Verified, true), (TemporaryFailure, true), (Mismatch, false)]
+            .into_iter()
+            .enumerate()
+    {
+        check(&mut domain, vec![found(RecordPurpose::ReturnPath, status, false)], hour as u64);
+        assert_eq!(domain.returns_bounces, returns, "{status:?}");
     }
 }
 

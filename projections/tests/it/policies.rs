@@ -52,7 +52,7 @@ fn a_domain_is_a_sender_for_its_own_tenant_and_name_alone() {
     let (own, other) = (world.tenants[0], world.tenants[1]);
     let domain = read.policies().sender(own, &name("mail.acme.example")).unwrap();
     assert_eq!(domain.status, DomainStatus::Verified);
-    assert!(domain.return_path_verified);
+    assert!(domain.returns_bounces);
     assert_eq!(domain.keys.len(), 1);
     assert_eq!(domain.checked_at, Some(world.now));
     assert!(read.policies().sender(other, &name("mail.acme.example")).is_none());

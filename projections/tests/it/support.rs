@@ -334,7 +334,16 @@ impl World {
             problem: None,
         };
         let records = vec![record(RecordPurpose::Ownership), record(RecordPurpose::ReturnPath)];
-        self.domain_event(id, DomainChecked { status, failing_since: None, records });
+        self.domain_event(
+            id,
+            DomainChecked {
+                status,
+                failing_since: None,
+                records,
+                signing: None,
+                returns_bounces: None,
+            },
+        );
     }
 
     pub(crate) fn remove_domain(&mut self, domain: usize) {
