@@ -33,6 +33,9 @@ const CHECK_DEADLINE: Duration = Duration::from_secs(30);
 const MAX_FOUND: usize = 8;
 /// Longest text of a record that is shown, in characters; a DKIM key of 2048 bits fits.
 const MAX_FOUND_CHARACTERS: usize = 512;
+/// Most octets of a name's records that are shown, as they are written in JSON: what is found of
+/// all records of a domain goes into one event, whatever a stranger's name server answers.
+const MAX_FOUND_OCTETS: usize = 2_400;
 
 /// What a domain should publish.
 #[derive(Debug, Clone, Copy)]
@@ -123,7 +126,7 @@ pub async fn check(resolver: &Resolver, spec: &DomainSpec<'_>) -> Vec<CheckedRec
                 name: record.name.as_str().into(),
                 status: seen.status,
                 required: record.required,
-                found: seen.found.iter().take(MAX_FOUND).map(|text| shown(text)).collect(),
+                found: shown(&seen.found),
                 problem: seen.problem.map(String::into_boxed_str),
             }
         }
@@ -269,11 +272,24 @@ async fn look_at_return_path(
     }
 }
 
-/// A record's text as it may be shown: one line, printable, cut.
-fn shown(text: &str) -> Box<str> {
-    let printable = text.chars().take(MAX_FOUND_CHARACTERS);
-    let printable = printable.map(|c| if c.is_control() { '\u{fffd}' } else { c });
-    printable.collect::<String>().into_boxed_str()
+/// The texts of records as they may be shown: each one line, printable, cut; together within
+/// [`MAX_FOUND_OCTETS`].
+fn shown(found: &[String]) -> Vec<Box<str>> {
+    let mut left = MAX_FOUND_OCTETS;
+    let mut show = |text: &String| {
+        let mut shown = String::new();
+        for character in text.chars().take(MAX_FOUND_CHARACTERS) {
+            let printable = if character.is_control() { '\u{fffd}' } else { character };
+            let escaped = matches!(printable, '"' | '\\');
+            let octets = printable.len_utf8() + usize::from(escaped);
+            let Some(rest) = left.checked_sub(octets) else { break };
+            left = rest;
+            shown.push(printable);
+        }
+        shown.into_boxed_str()
+    };
+    let texts: Vec<Box<str>> = found.iter().take(MAX_FOUND).map(&mut show).collect();
+    texts.into_iter().filter(|text| !text.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -315,8 +331,19 @@ mod tests {
     #[test]
     fn found_text_is_cut_and_printable() {
         let text = format!("a\u{1b}[31m\r\n{}", "x".repeat(2_000));
-        let shown = shown(&text);
-        assert_eq!(shown.chars().count(), MAX_FOUND_CHARACTERS);
-        assert!(!shown.chars().any(char::is_control));
+        let shown = shown(&[text]);
+        assert_eq!(shown[0].chars().count(), MAX_FOUND_CHARACTERS);
+        assert!(!shown[0].chars().any(char::is_control));
+    }
+
+    #[test]
+    fn all_that_is_found_fits_into_an_event() {
+        for text in ["\u{1f600}", "\"", "\\", "\u{7f}", "\n", "x"] {
+            let found = vec![text.repeat(4_000); 60];
+            let shown = shown(&found);
+            assert!(!shown.is_empty() && shown.len() <= MAX_FOUND);
+            let written = shown.concat().replace('\\', "\\\\").replace('"', "\\\"");
+            assert!(written.len() <= MAX_FOUND_OCTETS, "{text:?}: {}", written.len());
+        }
     }
 }

@@ -187,8 +187,11 @@ impl Evaluation<'_> {
         };
         match mechanism {
             Mechanism::Include(_) => self.includes(name).await,
+            // For IPv6 clients, too, a name exists by its A records (section 5.7).
             Mechanism::Exists(_) => {
-                Ok(!self.found(self.resolver.addresses(name).await)?.is_empty())
+                let addresses = quiet(self.resolver.addresses(name).await)?;
+                let v4 = addresses.into_iter().filter(IpAddr::is_ipv4).collect();
+                Ok(!self.found::<IpAddr>(Ok(v4))?.is_empty())
             }
             Mechanism::Mx(..) => {
                 let hosts = self.found(self.resolver.mx(name).await)?;
@@ -205,9 +208,11 @@ impl Evaluation<'_> {
                 }
                 Ok(false)
             }
+            // Of the client's family alone are addresses asked for (section 5).
             Mechanism::A(..) => {
-                let addresses = self.resolver.addresses(name).await;
-                let addresses = self.found(addresses)?;
+                let mut addresses = quiet(self.resolver.addresses(name).await)?;
+                addresses.retain(|address| address.is_ipv4() == self.ip.is_ipv4());
+                let addresses = self.found(Ok(addresses))?;
                 Ok(self.covers(&addresses, prefix))
             }
             // Receivers are told not to use ptr (section 5.5): nothing is gained by believing it.
