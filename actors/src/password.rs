@@ -180,6 +180,8 @@ fn is_outdated(hash: &PasswordHash) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use argon2::password_hash::phc::Output;
+
     use super::*;
 
     #[tokio::test]
@@ -194,6 +196,37 @@ mod tests {
         assert_eq!(compare("correct horse battery", Some(&hash)).await, same);
         assert_eq!(compare("correct horse", Some(&hash)).await, Ok(Compared::Different));
         assert_eq!(compare("", None).await, Ok(Compared::Different), "nobody");
+    }
+
+    #[test]
+    fn nobody_s_hash_costs_what_everybody_s_does() {
+        let nobody = PasswordHash::new(NOBODY).unwrap();
+        assert!(!is_outdated(&nobody));
+        let somebody: PasswordHash =
+            argon2().unwrap().hash_password_with_salt(b"correct horse battery", &[7; 16]).unwrap();
+        let octets = |hash: &PasswordHash| hash.hash.as_ref().map(Output::len);
+        assert_eq!(octets(&nobody), octets(&somebody));
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_told_to_come_back_and_few_are_at_work() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let passwords = Passwords::new();
+        let cores = passwords.turns.available_permits();
+        let now = std::sync::Arc::new(AtomicUsize::new(0));
+        let flood = (0..MOST_WAITING + 10).map(|_| {
+            let now = std::sync::Arc::clone(&now);
+            passwords.at_work(move || {
+                let at_once = now.fetch_add(1, Ordering::SeqCst) + 1;
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                now.fetch_sub(1, Ordering::SeqCst);
+                Some(at_once)
+            })
+        });
+        let done = futures_util::future::join_all(flood).await;
+        let refused = done.iter().filter(|one| **one == Err(NotLookedAt::Overloaded)).count();
+        assert_eq!(refused, 10);
+        assert!(done.iter().flatten().all(|at_once| *at_once <= cores));
     }
 
     #[tokio::test]

@@ -20,13 +20,18 @@ use crate::{
 /// How long a refused body is read on.
 const DISCARD_WITHIN: Duration = Duration::from_secs(5);
 
-/// The bytes of a body; the document has `T` for them.
-pub(crate) struct JsonBody<T> {
+/// The bytes of a body; the document has `T` for them. At most `MAX_BYTES`, whatever the server
+/// takes elsewhere.
+pub(crate) struct JsonBody<T, const MAX_BYTES: usize = { usize::MAX }> {
     pub bytes: Bytes,
     form: PhantomData<fn() -> T>,
 }
 
-impl<'a, T: Type> ApiExtractor<'a> for JsonBody<T> {
+/// A body of the portal: texts and lists that people write. Strangers may send some of them, so
+/// they are not let send as much as a message may have.
+pub(crate) type SmallJsonBody<T> = JsonBody<T, { 256 * 1024 }>;
+
+impl<'a, T: Type, const MAX_BYTES: usize> ApiExtractor<'a> for JsonBody<T, MAX_BYTES> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
 
     type ParamType = ();
@@ -49,7 +54,7 @@ impl<'a, T: Type> ApiExtractor<'a> for JsonBody<T> {
     ) -> Result<Self> {
         let options = &Shared::of(request)?.options;
         let mut unread = Unread::of(request, body);
-        match unread.json(request, options).await {
+        match unread.json(request, options, MAX_BYTES.min(options.max_body_bytes)).await {
             Ok(bytes) => Ok(Self { bytes, form: PhantomData }),
             Err(problem) => {
                 unread.discard(options).await;
@@ -77,20 +82,30 @@ impl Unread {
     }
 
     /// All of it, when it is JSON within the bounds.
-    async fn json(&mut self, request: &Request, options: &ApiOptions) -> Result<Bytes, Problem> {
+    async fn json(
+        &mut self,
+        request: &Request,
+        options: &ApiOptions,
+        most: usize,
+    ) -> Result<Bytes, Problem> {
         let length = request.header(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.parse::<usize>().ok()).unwrap_or_default();
-        if length > options.max_body_bytes {
+        if length > most {
             return Err(Problem::new(Code::PayloadTooLarge));
         }
         if !request.content_type().is_some_and(is_json) {
             return Err(Problem::new(Code::UnsupportedMediaType));
         }
-        self.read(length, options).await
+        self.read(length, options, most).await
     }
 
     /// All of it. What counts is what arrives, not what was announced.
-    async fn read(&mut self, announced: usize, options: &ApiOptions) -> Result<Bytes, Problem> {
+    async fn read(
+        &mut self,
+        announced: usize,
+        options: &ApiOptions,
+        most: usize,
+    ) -> Result<Bytes, Problem> {
         let deadline = Instant::now() + options.body_deadline;
         // Announced is not sent: memory grows with what arrives.
         let mut bytes = BytesMut::with_capacity(announced.min(64 * 1024));
@@ -110,7 +125,7 @@ impl Unread {
                     return Err(Problem::new(Code::BadRequest).saying(words));
                 }
                 Ok(Some(Ok(chunk))) => {
-                    if chunk.len() > options.max_body_bytes.saturating_sub(bytes.len()) {
+                    if chunk.len() > most.saturating_sub(bytes.len()) {
                         return Err(Problem::new(Code::PayloadTooLarge));
                     }
                     bytes.extend_from_slice(&chunk);
@@ -167,17 +182,17 @@ mod tests {
 
     #[tokio::test]
     async fn what_arrives_is_counted() {
-        let bytes = chunks(&["12345", "67890"]).read(0, &options()).await;
+        let bytes = chunks(&["12345", "67890"]).read(0, &options(), 10).await;
         assert_eq!(bytes.unwrap(), "1234567890");
         let mut body = chunks(&["12345", "678901", "rest"]);
-        let error = body.read(3, &options()).await.unwrap_err();
+        let error = body.read(3, &options(), 10).await.unwrap_err();
         assert_eq!(error.code(), Code::PayloadTooLarge);
         body.discard(&options()).await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn silence_and_trickle_end() {
-        let error = unread(stream::pending()).read(5, &options()).await.unwrap_err();
+        let error = unread(stream::pending()).read(5, &options(), 10).await.unwrap_err();
         assert_eq!(error.code(), Code::RequestTimeout);
         let trickle = || {
             unread(stream::repeat(()).then(|()| async {
@@ -186,7 +201,7 @@ mod tests {
             }))
         };
         let started = Instant::now();
-        let error = trickle().read(5, &options()).await.unwrap_err();
+        let error = trickle().read(5, &options(), 10).await.unwrap_err();
         assert_eq!(error.code(), Code::RequestTimeout);
         assert_eq!(started.elapsed(), options().body_deadline);
         let started = Instant::now();

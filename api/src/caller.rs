@@ -12,6 +12,7 @@ use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaSecurityScheme, Registry},
 };
+use projections::KeyView;
 
 use crate::{
     body::Unread,
@@ -144,12 +145,12 @@ impl<'a, N: Needs> ApiExtractor<'a> for Allowed<N> {
     }
 }
 
-fn admit(request: &Request, shared: &Shared, scope: Scope) -> Result<Caller, Problem> {
-    let key = secret(request)
-        .and_then(|secret| {
-            shared.platform.authenticate(secret, shared.clock.now(), address(request))
-        })
-        .ok_or_else(|| Problem::new(Code::Unauthorized))?;
+/// The key of a request, counted; `None`: it has no good one.
+pub(crate) fn count(request: &Request, shared: &Shared) -> Result<Option<Arc<KeyView>>, Problem> {
+    let key = secret(request).and_then(|secret| {
+        shared.platform.authenticate(secret, shared.clock.now(), address(request))
+    });
+    let Some(key) = key else { return Ok(None) };
     let decision = shared.platform.rate(&key);
     if let Some(Rate(slot)) = request.data::<Rate>() {
         // Filled once: an operation has one caller.
@@ -158,6 +159,11 @@ fn admit(request: &Request, shared: &Shared, scope: Scope) -> Result<Caller, Pro
     if !decision.allowed {
         return Err(Problem::new(Code::RateLimited).retry_after_s(decision.retry_after_s.into()));
     }
+    Ok(Some(key))
+}
+
+fn admit(request: &Request, shared: &Shared, scope: Scope) -> Result<Caller, Problem> {
+    let key = count(request, shared)?.ok_or_else(|| Problem::new(Code::Unauthorized))?;
     if !key.scopes.contains(&scope) {
         return Err(Problem::new(Code::InsufficientScope));
     }

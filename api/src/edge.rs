@@ -21,7 +21,7 @@ use poem::{
 use poem_openapi::{OpenApi as _, OperationId};
 
 use crate::{
-    caller::Rate,
+    caller::{Rate, count},
     operations::Operations,
     parts::Shared,
     problem::{Code, Problem},
@@ -55,6 +55,13 @@ impl<E> Edge<E> {
             })
             .collect();
         Self { routes, shared, paths }
+    }
+
+    /// Whether some operation answers to this.
+    fn is_known(&self, method: &Method, path: &str) -> bool {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        let known = self.paths.iter().find(|known| matches(&known.template, path));
+        known.is_some_and(|known| known.methods.contains(method))
     }
 
     /// The methods that a path answers to, as `Allow` has them.
@@ -101,6 +108,17 @@ fn matches(template: &str, path: &str) -> bool {
     }
 }
 
+impl<E: Endpoint<Output = Response>> Edge<E> {
+    /// Answers; what no operation would answer to counts for a key's rate as well, so that its
+    /// answer tells the rate like any other.
+    async fn answer(&self, request: Request, path: &str) -> poem::Result<Response> {
+        if path.starts_with("/v1/") && !self.is_known(request.method(), path) {
+            count(&request, &self.shared)?;
+        }
+        self.routes.call(request).await
+    }
+}
+
 impl<E: Endpoint<Output = Response>> Endpoint for Edge<E> {
     type Output = Response;
 
@@ -113,7 +131,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Edge<E> {
         request.set_data(rate.clone());
         request.set_data(Arc::clone(&self.shared));
 
-        let answer = AssertUnwindSafe(self.routes.call(request)).catch_unwind().await;
+        let answer = AssertUnwindSafe(self.answer(request, &path)).catch_unwind().await;
         let mut operation = None;
         let mut response = match answer {
             Ok(Ok(response)) => response,

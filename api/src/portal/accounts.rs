@@ -12,7 +12,7 @@ use super::{
     text,
 };
 use crate::{
-    body::JsonBody,
+    body::SmallJsonBody,
     fields::{Fields, read_body},
     parts::Shared,
     problem::{Code, Findings, Problem},
@@ -40,7 +40,7 @@ impl Accounts {
     async fn register(
         &self,
         visitor: Visitor,
-        body: JsonBody<Registration>,
+        body: SmallJsonBody<Registration>,
         Data(shared): SharedData<'_>,
     ) -> Result<RegisterAnswer, Problem> {
         if !shared.options.registration_open {
@@ -62,7 +62,7 @@ impl Accounts {
     async fn login(
         &self,
         visitor: Visitor,
-        body: JsonBody<Credentials>,
+        body: SmallJsonBody<Credentials>,
         Data(shared): SharedData<'_>,
     ) -> Result<LoginAnswer, Problem> {
         let (email, password) = read_body(&body.bytes, credentials)?;
@@ -115,7 +115,7 @@ impl Accounts {
     async fn password(
         &self,
         signed_in: SignedIn,
-        body: JsonBody<PasswordChange>,
+        body: SmallJsonBody<PasswordChange>,
         Data(shared): SharedData<'_>,
     ) -> Result<PasswordAnswer, Problem> {
         let (current, new) = read_body(&body.bytes, password_change)?;

@@ -15,7 +15,7 @@ use projections::{AppView, KeyStatus, KeyView};
 
 use super::{SharedData, Topic, problems::change_problem, session::SignedIn, text};
 use crate::{
-    body::JsonBody,
+    body::SmallJsonBody,
     fields::{Fields, read_body, text as text_of},
     json::Json as Tree,
     params::{InPath, rfc_3339},
@@ -48,7 +48,7 @@ impl Apps {
     async fn create_app(
         &self,
         signed_in: SignedIn,
-        body: JsonBody<NewAppBody>,
+        body: SmallJsonBody<NewAppBody>,
         Data(shared): SharedData<'_>,
     ) -> Result<NewAppAnswer, Problem> {
         let new = read_body(&body.bytes, new_app)?;
@@ -102,7 +102,7 @@ impl Apps {
         /// The app.
         #[oai(name = "appId")]
         app: InPath<AppId>,
-        body: JsonBody<AppChangeBody>,
+        body: SmallJsonBody<AppChangeBody>,
         Data(shared): SharedData<'_>,
     ) -> Result<Json<AppWire>, Problem> {
         let tenant = signed_in.session.tenant;
@@ -129,7 +129,7 @@ impl Apps {
         /// The app.
         #[oai(name = "appId")]
         app: InPath<AppId>,
-        body: JsonBody<NewKeyBody>,
+        body: SmallJsonBody<NewKeyBody>,
         Data(shared): SharedData<'_>,
     ) -> Result<NewKeyAnswer, Problem> {
         let tenant = signed_in.session.tenant;
@@ -206,7 +206,7 @@ fn new_app(mut fields: Fields<'_>, findings: &mut Findings) -> Option<NewApp> {
     let default_sender = fields
         .take("defaultSender", findings)
         .and_then(|sender| mailbox(sender, "defaultSender", findings));
-    let permissions = scopes(&mut fields, "permissions", findings);
+    let permissions = permissions(&mut fields, findings);
     fields.finish(findings);
     let permissions = permissions.unwrap_or_else(|| Scope::ALL.to_vec());
     Some(NewApp { name: name?, default_sender, permissions })
@@ -220,9 +220,18 @@ fn app_change(mut fields: Fields<'_>, findings: &mut Findings) -> Option<AppChan
         Some(None) => Some(None),
         None => None,
     };
-    let permissions = scopes(&mut fields, "permissions", findings);
+    let permissions = permissions(&mut fields, findings);
     fields.finish(findings);
     Some(AppChange { name, default_sender, permissions })
+}
+
+/// What an app may do; nothing is no app.
+fn permissions(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<Vec<Scope>> {
+    let permissions = scopes(fields, "permissions", findings);
+    if permissions.as_ref().is_some_and(Vec::is_empty) && findings.is_empty() {
+        findings.add("permissions", "must grant at least one scope");
+    }
+    permissions
 }
 
 /// A mailbox as the author of a message is given; written as text it is understood as well.
@@ -323,11 +332,17 @@ fn bounds<T: PartialEq>(
     bounds
 }
 
-/// A network, or a single address; without what lies below its mask.
+/// A network, or a single address; without what lies below its mask. IPv4 that is written as IPv6
+/// is IPv4, as which callers are known (RFC 4291, section 2.5.5.2).
 fn network(text: &str) -> Option<IpNet> {
     let network = text.parse::<IpNet>().ok();
-    let network = network.or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-    network.map(|network| network.trunc())
+    let network = network.or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
+    let mapped = match network {
+        IpNet::V6(v6) => v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96)),
+        IpNet::V4(_) => None,
+    };
+    let mapped = mapped.and_then(|(address, prefix)| IpNet::new(address.into(), prefix).ok());
+    Some(mapped.unwrap_or(network).trunc())
 }
 
 impl AppWire {
@@ -360,6 +375,30 @@ impl KeyWire {
             expires_at: view.expires_at.map(Time),
             allowed_domains: view.allowed_domains.iter().map(ToString::to_string).collect(),
             allowed_addresses: view.allowed_addresses.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_those_that_callers_come_from() {
+        for (written, read) in [
+            ("192.0.2.7", "192.0.2.7/32"),
+            ("192.0.2.7/24", "192.0.2.0/24"),
+            ("::ffff:192.0.2.7", "192.0.2.7/32"),
+            ("::ffff:192.0.2.7/120", "192.0.2.0/24"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("2001:db8::1", "2001:db8::1/128"),
+            ("2001:DB8::1/32", "2001:db8::/32"),
+            ("::/0", "::/0"),
+        ] {
+            assert_eq!(network(written).map(|network| network.to_string()).as_deref(), Some(read));
+        }
+        for bad in ["", "192.0.2.7/33", "192.0.2", "2001:db8::/129", "acme.test", "192.0.2.7/-1"] {
+            assert_eq!(network(bad), None, "{bad}");
         }
     }
 }

@@ -9,7 +9,7 @@ use projections::DomainView;
 
 use super::{SharedData, Topic, problems::domain_problem, session::SignedIn};
 use crate::{
-    body::JsonBody,
+    body::SmallJsonBody,
     fields::{Fields, read_body},
     params::InPath,
     parts::Shared,
@@ -35,7 +35,7 @@ impl Domains {
     async fn add(
         &self,
         signed_in: SignedIn,
-        body: JsonBody<NewDomainBody>,
+        body: SmallJsonBody<NewDomainBody>,
         Data(shared): SharedData<'_>,
     ) -> Result<NewDomainAnswer, Problem> {
         let name = read_body(&body.bytes, domain_name)?;

@@ -58,7 +58,8 @@ pub(crate) struct KeyWire {
     pub rate_limit_per_minute: u32,
     /// When it was made.
     pub created_at: Time,
-    /// When it was last used, to the hour; `null` when it never was.
+    /// When it was last used, to the hour; `null` when it never was. Uses that sent nothing are
+    /// known since the server started.
     #[oai(nullable)]
     pub last_used_at: Option<Time>,
     /// When it stops working by itself; `null`: never.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{
     described::Document,
     objects::{self, Objects},
-    world::{Answer, START, World, email, key, request},
+    world::{Answer, START, World, key, request},
 };
 
 /// What an operation asks of its caller.
@@ -160,15 +160,19 @@ async fn no_operation_without_a_good_key() {
         .unwrap();
     world.clock.advance(Duration::from_secs(1));
     let unknown = format!("lum_sk_{}", "A".repeat(43));
+    // Whoever is signed in to the portal has no key for that.
+    let live = world.session().await;
     for (operation, _) in with_key() {
         let path = objects.path(&operation.path);
         let bare = || Request::builder().method(operation.method.clone()).uri_str(&path);
-        let session = bare().header("cookie", format!("lumora_session=ses_{}", "A".repeat(43)));
+        let session = bare().header("cookie", format!("lumora_session={live}"));
+        let bearer = bare().header("authorization", format!("Bearer {live}"));
         let mut answers = Vec::new();
-        for request in [bare(), session] {
+        for request in [bare(), session, bearer] {
             answers.push(world.call(finished(&operation, request)).await);
         }
-        for secret in [revoked.secret.reveal(), expired.secret.reveal(), &unknown, "lum_sk_", "x"] {
+        let (revoked, expired) = (revoked.secret.reveal(), expired.secret.reveal());
+        for secret in [revoked, expired, &unknown, &live, "lum_sk_", "x"] {
             answers.push(call_with(&world, secret, &operation, &path).await);
         }
         for answer in answers {
@@ -240,9 +244,11 @@ async fn no_portal_operation_without_a_session() {
     let unknown = format!("ses_{}", "A".repeat(43));
     for operation in with_session() {
         let path = objects.path(&operation.path);
-        let bare = Request::builder().method(operation.method.clone()).uri_str(&path);
+        let bare = || Request::builder().method(operation.method.clone()).uri_str(&path);
+        let bearer = bare().header("authorization", format!("Bearer {}", world.key));
         let answers = [
-            world.call(finished(&operation, bare)).await,
+            world.call(finished(&operation, bare())).await,
+            world.call(finished(&operation, bearer)).await,
             call_with(&world, &world.key, &operation, &path).await,
             call_as(&world, &unknown, &operation, &path).await,
             call_as(&world, &over, &operation, &path).await,
@@ -314,27 +320,6 @@ async fn another_sites_page_changes_nothing() {
 }
 
 #[tokio::test]
-async fn filters_and_cursors_reach_no_other_app() {
-    let world = World::start().await;
-    let id = world.accepted(&email()).await;
-    world.until(&id, &["delivered"]).await;
-    let page = world.get("/v1/emails/logs?limit=1").await.expect(200);
-    let cursor = page.json["nextCursor"].as_str().unwrap();
-    let (tenant, app) = world.other_tenant().await;
-    let stranger = key(&world.platform, tenant, app, &Scope::ALL, 100).await;
-    for filter in [String::new(), format!("messageId={id}"), "recipient=ada@reader.test".into()] {
-        let path = format!("/v1/emails/logs?{filter}");
-        let answer = call(&world, &stranger, &Method::GET, &path).await.expect(200);
-        assert_eq!(answer.json["data"], Value::Array(Vec::new()));
-    }
-    let path = format!("/v1/emails/logs?cursor={cursor}");
-    let answer = call(&world, &stranger, &Method::GET, &path).await.expect(422);
-    assert_eq!(answer.fields(), ["cursor"]);
-    let stats = call(&world, &stranger, &Method::GET, "/v1/emails/stats").await.expect(200);
-    assert_eq!(stats.json["totals"]["accepted"], 0);
-}
-
-#[tokio::test]
 async fn a_rate_is_told_and_kept() {
     let world = World::start().await;
     let key = world.key_with(&[Scope::EmailRead], 2).await;
@@ -349,4 +334,23 @@ async fn a_rate_is_told_and_kept() {
     assert!((1..=60).contains(&wait), "{wait}");
     world.clock.advance(Duration::from_secs(wait));
     call(&world, &key, &Method::GET, "/v1/emails/logs").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_rate_is_told_where_no_operation_answers_too() {
+    let world = World::start().await;
+    let key = world.key_with(&[Scope::EmailRead], 2).await;
+    for (method, path, status, left) in [
+        (Method::GET, "/v1/nope", 404, "1"),
+        (Method::DELETE, "/v1/emails/logs", 405, "0"),
+        (Method::OPTIONS, "/v1/emails/logs", 429, "0"),
+        (Method::GET, "/v1/nope", 429, "0"),
+    ] {
+        let answer = call(&world, &key, &method, path).await.expect(status);
+        assert_eq!(answer.header("ratelimit-remaining"), Some(left), "{method} {path}");
+        assert_eq!(answer.header("retry-after").is_some(), status == 429, "{method} {path}");
+    }
+    // A stranger is told nothing of anybody's rate.
+    let stranger = Request::builder().uri_str("/v1/nope").finish();
+    assert_eq!(world.call(stranger).await.expect(404).header("ratelimit-limit"), None);
 }

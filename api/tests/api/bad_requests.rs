@@ -106,6 +106,20 @@ async fn size_is_what_arrives_not_what_is_announced() {
 }
 
 #[tokio::test]
+async fn a_stranger_may_send_less_than_a_message_may_have() {
+    let world = World::start().await;
+    let long = "x".repeat(300_000);
+    let login = json!({ "email": long, "password": "p" }).to_string();
+    let login = Request::builder()
+        .method(Method::POST)
+        .uri_str("/portal/login")
+        .content_type("application/json")
+        .body(login);
+    assert_eq!(world.call(login).await.expect(413).error(), "payload_too_large");
+    world.send(&email_with(json!({ "text": long }))).await.expect(202);
+}
+
+#[tokio::test]
 async fn a_body_that_stops_arriving_is_given_up() {
     let options = ApiOptions { body_idle: Duration::from_millis(20), ..ApiOptions::default() };
     let world = World::start_with(options, |parts| parts).await;

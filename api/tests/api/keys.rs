@@ -110,6 +110,9 @@ async fn a_key_never_exceeds_its_app() {
     let refused = send_with(&world, &secret, &email_with(json!({}))).await.expect(403);
     assert_eq!(refused.error(), "insufficient_scope");
     read_with(&world, &secret).await.expect(200);
+    let nothing = json!({ "permissions": {} });
+    let refused = portal(&world, &session, Method::PATCH, &app, Some(nothing)).await.expect(422);
+    assert_eq!(refused.fields(), ["permissions"]);
     let body = json!({ "name": "more", "scopes": both });
     let path = format!("{app}/api-keys");
     let refused = portal(&world, &session, Method::POST, &path, Some(body)).await.expect(422);

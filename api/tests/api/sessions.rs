@@ -124,6 +124,12 @@ async fn guessing_is_slowed_down_and_unknown_users_answer_alike() {
     assert_eq!(slowed.error(), "rate_limited");
     let wait: u64 = slowed.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=2).contains(&wait), "{wait}");
+    for _ in 0..4 {
+        login(&world, "", "nobody@acme.test", wrong).await.expect(401);
+    }
+    let unknown = login(&world, "", "nobody@acme.test", wrong).await.expect(429);
+    assert_eq!(unknown.bytes, slowed.bytes, "who is not there waits as well");
+    assert_eq!(unknown.header("retry-after"), slowed.header("retry-after"));
     // Nobody is locked out: the right password is taken when the wait is over.
     world.clock.advance(Duration::from_secs(wait));
     login(&world, "", EMAIL, PASSWORD).await.expect(200);

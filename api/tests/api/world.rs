@@ -142,7 +142,7 @@ pub(crate) struct World {
     pub(crate) key: String,
     app_endpoint: BoxEndpoint<'static>,
     document: Document,
-    _dns: DnsServer,
+    pub(crate) dns: DnsServer,
     _sink: Sink,
     _dir: TempDir,
 }
@@ -265,7 +265,7 @@ impl World {
             key,
             app_endpoint,
             document: Document::new(),
-            _dns: dns,
+            dns,
             _sink: sink,
             _dir: dir,
         }
