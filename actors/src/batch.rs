@@ -134,13 +134,18 @@ impl Batch<'_> {
         };
         let whole = self.whole_hash(requests);
         let named = |place: u8| {
-            // 0 is for messages that are sent alone.
-            let bytes = [self.caller.app.as_bytes(), &[1, place][..], key.as_str().as_bytes()];
-            let hash = self.node.vault.keyed_hash(HashPurpose::IdempotencyKey, &bytes.concat());
-            let message = MessageId::from_bytes(first_half(hash));
-            Named { message, request: Some(whole), exists: false }
+            // The first is named as if it were sent alone: one key is for one request, be it a
+            // batch or not.
+            let message = if place == 0 {
+                self.entry(0).message_id(Some(key), now)?
+            } else {
+                let bytes = [self.caller.app.as_bytes(), &[1, place][..], key.as_str().as_bytes()];
+                let hash = self.node.vault.keyed_hash(HashPurpose::IdempotencyKey, &bytes.concat());
+                MessageId::from_bytes(first_half(hash))
+            };
+            Ok(Named { message, request: Some(whole), exists: false })
         };
-        Ok((0_u8..).take(requests.len()).map(named).collect())
+        (0_u8..).take(requests.len()).map(named).collect()
     }
 
     /// By which a repetition of the batch is told from another one.

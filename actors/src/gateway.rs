@@ -255,7 +255,7 @@ impl Entry<'_> {
 
     /// With an idempotency key the id is made from it: "expecting no stream" is then the whole
     /// check, across restarts and races.
-    fn message_id(
+    pub(crate) fn message_id(
         &self,
         key: Option<&IdempotencyKey>,
         now: Timestamp,

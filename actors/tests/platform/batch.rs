@@ -82,11 +82,25 @@ async fn the_same_batch_again_is_answered_as_the_first_was() {
         let conflict = SendRefusal::Message(Refusal::IdempotencyConflict);
         assert_eq!(refused, BatchError::Whole(SendError::Refused(conflict)));
     }
-    // A message that is sent alone with the same key is another one.
-    let alone = SendRequest { idempotency_key: Some(key("b1")), ..request(&["u0@example.com"]) };
-    assert!(!platform.send(caller, alone).await.unwrap().idempotent_replay);
-    assert_eq!(world.ground.messages().len(), 4);
     world.running.stop().await;
+    assert_eq!(world.ground.messages().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_for_one_request_be_it_a_batch_or_not() {
+    let world = World::start().await;
+    let (platform, caller) = (&world.running.platform, &world.account.caller);
+    let alone = |with| SendRequest { idempotency_key: Some(key(with)), ..batch(1).remove(0) };
+    let conflict = || SendError::Refused(SendRefusal::Message(Refusal::IdempotencyConflict));
+    platform.send_all(caller, batch(1), Some(&key("batch"))).await.unwrap();
+    assert_eq!(platform.send(caller, alone("batch")).await.unwrap_err(), conflict());
+    platform.send(caller, alone("alone")).await.unwrap();
+    for count in [1, 3] {
+        let refused = platform.send_all(caller, batch(count), Some(&key("alone"))).await;
+        assert_eq!(refused.unwrap_err(), BatchError::Whole(conflict()));
+    }
+    world.running.stop().await;
+    assert_eq!(world.ground.messages().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -112,7 +112,7 @@ async fn recipients_of_one_site_share_a_transaction_and_get_the_same_bytes_as_th
     world.ground.mail_goes_to("b.example", 2);
     world.ground.mail_goes_to("c.example", 3);
     let mut wanted = request(&["x@a.example", "y@b.example", "z@c.example"]);
-    wanted.cc = vec![mailbox("v@a.example"), mailbox("X@a.example")];
+    wanted.cc = vec![mailbox("v@a.example"), mailbox("X@A.Example")];
     wanted.bcc = vec![mailbox("w@c.example")];
     let message = world.send(wanted).await;
     world.all_ended().await;
