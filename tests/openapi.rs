@@ -25,3 +25,12 @@ fn the_committed_document_is_what_the_program_prints() {
         );
     }
 }
+
+#[test]
+fn as_yaml_it_says_the_same() {
+    let printed =
+        Command::new(env!("CARGO_BIN_EXE_lumora")).args(["openapi", "--yaml"]).output().unwrap();
+    assert!(printed.status.success(), "{printed:?}");
+    let read: serde_json::Value = serde_norway::from_slice(&printed.stdout).unwrap();
+    assert!(read == api::document(), "YAML and JSON differ");
+}

@@ -155,6 +155,11 @@ fn lists_are_used_where_they_are_made() {
         ("{% for n, v in items[0]|items %}{{ n }}{% endfor %}", "knp"),
         ("{{ items|selectattr('p', '>', 2)|map(attribute='n')|join }}", "bc"),
         ("{% macro cell(x) %}[{{ x.n }}]{% endmacro %}{{ cell(items[0]) }}", "[a]"),
+        (
+            "{{ items[-1].n }}{{ 'n' in items[0] }}{% for k in items[0] %}{{ k }}{% endfor %}",
+            "cTrueknp",
+        ),
+        ("{% if tags and not no|default([]) %}yes{% endif %}", "yes"),
         ("{{ items[0] == items[0] }}{{ tags == [['t', 'u'], ['v']] }}", "TrueTrue"),
     ] {
         assert_eq!(made(source, given.clone()).as_deref(), Ok(wanted), "{source}");
