@@ -93,7 +93,9 @@ impl Unread {
         if length > most {
             return Err(Problem::new(Code::PayloadTooLarge));
         }
-        if !request.content_type().is_some_and(is_json) {
+        let coding = request.header(header::CONTENT_ENCODING);
+        let plain = coding.is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
+        if !plain || !request.content_type().is_some_and(is_json) {
             return Err(Problem::new(Code::UnsupportedMediaType));
         }
         self.read(length, options, most).await

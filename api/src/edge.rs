@@ -214,7 +214,7 @@ fn request_id(headers: &HeaderMap) -> String {
     given.map_or_else(new_request_id, ToOwned::to_owned)
 }
 
-fn new_request_id() -> String {
+pub(crate) fn new_request_id() -> String {
     /// Tells requests apart should the system ever have no random bytes.
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let mut random = [0_u8; 16];

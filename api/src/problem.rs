@@ -40,6 +40,8 @@ pub(crate) enum Code {
     KeyNotPublished,
     PayloadTooLarge,
     UnsupportedMediaType,
+    UriTooLong,
+    HeadTooLarge,
     ValidationFailed,
     NoDefaultSender,
     TemplateNotFound,
@@ -162,7 +164,15 @@ impl Code {
             Self::UnsupportedMediaType => (
                 S::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_media_type",
-                "The body must be application/json, in UTF-8.",
+                "The body must be application/json, in UTF-8, not compressed.",
+            ),
+            Self::UriTooLong => {
+                (S::URI_TOO_LONG, "uri_too_long", "The address is longer than this server accepts.")
+            }
+            Self::HeadTooLarge => (
+                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "request_header_fields_too_large",
+                "The headers are more or longer than this server accepts.",
             ),
             Self::ValidationFailed => (
                 S::UNPROCESSABLE_ENTITY,

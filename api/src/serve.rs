@@ -7,6 +7,7 @@
 //! proxy speaks it, and what does not run cannot be attacked (rapid reset, silent prefaces).
 
 mod stream;
+mod worded;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -24,7 +25,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use self::stream::Patient;
+use self::{stream::Patient, worded::Worded};
 use crate::parts::{ApiOptions, ApiParts};
 
 /// Longest head of a request, in bytes; hyper answers 431 beyond it.
@@ -110,7 +111,7 @@ impl<E: Endpoint<Output = Response> + 'static> Server<E> {
                 Ok::<_, std::convert::Infallible>(hyper::Response::from(response))
             }
         });
-        let stream = TokioIo::new(Patient::new(stream, self.options.write_idle));
+        let stream = TokioIo::new(Worded::new(Patient::new(stream, self.options.write_idle)));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.options.head_deadline)

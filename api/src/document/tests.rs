@@ -34,7 +34,10 @@ fn every_operation_is_in_the_table_and_described() {
     assert_eq!(ids, OPERATIONS.iter().map(|known| known.id).collect());
     for operation in operations {
         let id = &operation["operationId"];
-        assert!(operation["summary"].as_str().is_some_and(|words| !words.is_empty()), "{id}");
+        for part in ["summary", "description"] {
+            let words = operation[part].as_str();
+            assert!(words.is_some_and(|words| !words.is_empty()), "{id} has no {part}");
+        }
         assert!(operation["tags"].as_array().is_some_and(|tags| tags.len() == 1), "{id}");
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
             let name = &parameter["name"];
@@ -54,6 +57,32 @@ fn every_operation_is_in_the_table_and_described() {
             if status.starts_with('4') || status.starts_with('5') {
                 let examples = &response["content"]["application/json"]["examples"];
                 assert!(examples.as_object().is_some_and(|all| !all.is_empty()), "{id} {status}");
+            }
+        }
+    }
+}
+
+#[test]
+fn operations_with_a_key_name_both_schemes_and_the_rate_limit() {
+    let document = document();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let schemes: Vec<&str> = operation["security"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .flat_map(|scheme| scheme.as_object().unwrap().keys().map(String::as_str))
+                .collect();
+            let keyed = path.starts_with("/v1/");
+            assert_eq!(schemes == ["apiKey", "bearer"], keyed, "{method} {path}: {schemes:?}");
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                for name in ["limit", "remaining", "reset"] {
+                    let limited = response["headers"].get(format!("ratelimit-{name}")).is_some();
+                    // Who has no key has no limit.
+                    assert!(limited || !keyed || status == "401", "{method} {path} {status}");
+                }
+                let waits = response["headers"].get("retry-after").is_some();
+                assert!(waits || status != "429", "{method} {path} {status}");
             }
         }
     }

@@ -83,6 +83,9 @@ impl InsightOperations {
         let kind = kind.take(&mut findings).map(log_kind);
         let tag = tag.take(&mut findings);
         let (from, to) = (from.take(&mut findings), to.take(&mut findings));
+        if from.zip(to).is_some_and(|(from, to)| from > to) {
+            findings.add("from", "must not be after to");
+        }
         if !findings.is_empty() {
             return Err(findings.into_problem());
         }

@@ -19,6 +19,8 @@ pub(crate) struct SystemOperations;
 #[OpenApi]
 impl SystemOperations {
     /// Is the server alive?
+    ///
+    /// It is when it answers at all: whether it takes mail is another question.
     #[oai(path = "/healthz", method = "get", operation_id = "healthz", tag = "Topic::System")]
     async fn healthz(&self) -> Json<HealthAnswer> {
         Json(HealthAnswer { status: "ok".into() })

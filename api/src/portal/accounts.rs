@@ -93,6 +93,8 @@ impl Accounts {
     }
 
     /// Who am I?
+    ///
+    /// The user who signed in, and the tenant.
     #[oai(path = "/portal/me", method = "get", operation_id = "getMe", tag = "Topic::Account")]
     async fn me(
         &self,

@@ -58,6 +58,8 @@ impl Apps {
     }
 
     /// List the apps
+    ///
+    /// All apps of your tenant, the oldest first.
     #[oai(path = "/portal/apps", method = "get", operation_id = "listApps", tag = "Topic::Apps")]
     async fn apps(
         &self,
@@ -70,6 +72,8 @@ impl Apps {
     }
 
     /// Read an app
+    ///
+    /// Its name and its default sender.
     #[oai(
         path = "/portal/apps/:appId",
         method = "get",
@@ -90,6 +94,8 @@ impl Apps {
     }
 
     /// Change an app
+    ///
+    /// What is absent stays as it was.
     #[oai(
         path = "/portal/apps/:appId",
         method = "patch",
@@ -146,6 +152,8 @@ impl Apps {
     }
 
     /// List the API keys of an app
+    ///
+    /// Revoked and expired ones too, and of none the secret: the prefix tells which is which.
     #[oai(
         path = "/portal/apps/:appId/api-keys",
         method = "get",

@@ -46,6 +46,8 @@ impl Domains {
     }
 
     /// List the domains
+    ///
+    /// All sending domains of your tenant, with their records as they were last seen in the DNS.
     #[oai(
         path = "/portal/domains",
         method = "get",
@@ -63,6 +65,8 @@ impl Domains {
     }
 
     /// Read a domain
+    ///
+    /// The records to publish, and how each was when the DNS was last asked.
     #[oai(
         path = "/portal/domains/:domainId",
         method = "get",
@@ -83,6 +87,8 @@ impl Domains {
     }
 
     /// Remove a domain
+    ///
+    /// Nothing more can be sent from it. What was accepted before is still delivered.
     #[oai(
         path = "/portal/domains/:domainId",
         method = "delete",

@@ -25,7 +25,7 @@ const EXAMPLE_SLUG: &str = "welcome";
 #[oai(rename = "NewTemplate", skip_serializing_if_is_none, example)]
 pub(crate) struct NewTemplateBody {
     /// Its name in requests: 1 to 100 lower-case letters, digits, `-`, `_` and `.`, beginning with
-    /// a letter or digit. Unique within the app, and for ever.
+    /// a letter or digit. Unique among the templates of the app; it never changes.
     #[oai(validator(min_length = 1, max_length = 100, pattern = "^[a-z0-9][a-z0-9._-]*$"))]
     pub slug: String,
     /// What people call it. No control characters.

@@ -20,6 +20,11 @@ fn post(world: &World, kind: Option<&str>, body: impl Into<Body>) -> Request {
     request.body(body)
 }
 
+fn compressed(mut request: Request) -> Request {
+    request.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
+    request
+}
+
 #[tokio::test]
 async fn each_bad_body_has_its_error() {
     let options = ApiOptions { max_body_bytes: 100_000, ..ApiOptions::default() };
@@ -39,6 +44,7 @@ async fn each_bad_body_has_its_error() {
             415,
             "unsupported_media_type",
         ),
+        (compressed(post(&world, json, good.clone())), 415, "unsupported_media_type"),
         (post(&world, json, large.clone()), 413, "payload_too_large"),
         (post(&world, json, "[]"), 422, "validation_failed"),
         (post(&world, json, "{}"), 422, "validation_failed"),
@@ -171,6 +177,7 @@ async fn every_bad_parameter_is_named_at_once() {
             vec!["to", "from", "interval", "groupBy"],
         ),
         ("/v1/emails/stats?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", vec!["from"]),
+        ("/v1/emails/logs?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", vec!["from"]),
         ("/v1/emails/stats?from=1990-01-01T00:00:00Z&interval=hour", vec!["from"]),
     ] {
         let answer = world.get(path).await.expect(422);

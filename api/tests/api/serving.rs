@@ -83,6 +83,35 @@ async fn one_connection_carries_many_requests() {
 }
 
 #[tokio::test]
+async fn what_is_no_request_is_told_so_in_the_form_of_all_errors() {
+    let served = Served::start(ApiOptions::default()).await;
+    let long = "a".repeat(70_000);
+    for (request, status, error) in [
+        ("\u{16}\u{3}\u{1}\r\n\r\n".to_owned(), 400, "bad_request"),
+        (served.head("POST /v1/email/send", "content-length: -1\r\n"), 400, "bad_request"),
+        (served.head("GET /v1/emails/logs", "x-a: \u{7f}\r\n"), 400, "bad_request"),
+        (served.head(&format!("GET /{long}"), ""), 414, "uri_too_long"),
+        (
+            served.head("GET /v1/emails/logs", &"x-a: b\r\n".repeat(200)),
+            431,
+            "request_header_fields_too_large",
+        ),
+    ] {
+        let mut stream = served.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let answer = rest(&mut stream).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        for header in ["content-type: application/json", "x-request-id: req_"] {
+            assert!(head.contains(header), "{answer}");
+        }
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{answer}");
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["error"], error);
+    }
+}
+
+#[tokio::test]
 async fn half_a_head_and_silence_end() {
     let options = ApiOptions { head_deadline: Duration::from_millis(100), ..ApiOptions::default() };
     let served = Served::start(options).await;
