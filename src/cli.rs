@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use model::{ApiKeyId, AppId, DomainId, StreamId, TenantId, Timestamp, address::DomainName};
+use model::{
+    ApiKeyId, AppId, DomainId, MessageId, StreamId, TenantId, Timestamp, address::DomainName,
+};
 
 /// Transactional email: one binary that takes a message by REST and delivers it to the receiver's
 /// mail server.
@@ -59,6 +61,8 @@ pub(crate) enum Command {
     /// Read the event log, on a stopped server's data directory.
     #[command(subcommand)]
     Log(LogCommand),
+    /// Print what happened to a message, with the proofs that it was recorded so; or check that.
+    Evidence(EvidenceArguments),
     /// Rebuild the read models from the log, or print what they were at a point in the past.
     Replay(ReplayArguments),
     /// Check that this machine can send mail that others take, and say what to mend. Changes
@@ -255,6 +259,37 @@ pub(crate) enum LogCommand {
     Stats {
         #[command(flatten)]
         output: OutputArguments,
+    },
+}
+
+/// `lumora evidence`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct EvidenceArguments {
+    /// To check instead.
+    #[command(subcommand)]
+    pub(crate) command: Option<EvidenceCommand>,
+    /// The message, on a stopped server's data directory.
+    #[arg(value_name = "MSG_ID", required = true)]
+    pub(crate) message: Option<MessageId>,
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
+}
+
+/// `lumora evidence verify`
+#[derive(Debug, Subcommand)]
+pub(crate) enum EvidenceCommand {
+    /// Check a bundle, with nothing but the public key of the instance that made it.
+    Verify {
+        /// The bundle.
+        file: PathBuf,
+        /// The public key, as `lumora log key` prints it.
+        #[arg(long)]
+        key: eventlog::VerifierKey,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 

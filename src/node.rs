@@ -175,6 +175,7 @@ impl Node {
             read: core.read.clone(),
             log: Arc::clone(&core.log),
             vault: core.vault.clone(),
+            notary: Arc::clone(&core.notary),
             clock: Arc::new(SystemClock),
             options: api::ApiOptions {
                 max_body_bytes: config.http.max_body_bytes,

@@ -19,13 +19,17 @@ use std::{
 const IMPORTS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("eventlog", &["model"]),
+    ("evidence", &["model", "eventlog"]),
     ("projections", &["model", "eventlog"]),
     ("mail", &["model"]),
     ("templates", &[]),
     ("sandbox", &["model", "mail"]),
     ("actors", &["model", "eventlog", "projections", "mail", "templates"]),
-    ("api", &["model", "eventlog", "projections", "actors"]),
-    ("lumora", &["model", "eventlog", "projections", "mail", "sandbox", "actors", "api"]),
+    ("api", &["model", "eventlog", "evidence", "projections", "actors"]),
+    (
+        "lumora",
+        &["model", "eventlog", "evidence", "projections", "mail", "sandbox", "actors", "api"],
+    ),
     ("bench", &["model", "mail", "sandbox", "eventlog"]),
 ];
 

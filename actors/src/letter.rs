@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use eventlog::{ContentError, ContentLocation, EventLog, Purpose, Sealed, Vault};
 use mail::{
     compose::{Outgoing, compose},
-    dkim::{Signer, sign_all},
+    dkim::{Signer, sha256, sign_all},
 };
 use model::{
     DomainId, MessageId, StreamId, TenantId, Timestamp,
@@ -13,6 +13,7 @@ use model::{
     content::{Body, Head},
     delivery::Fault,
     domain::{DkimKeyAdded, Domain, Selector},
+    message::{Sent, Sha256},
 };
 use tokio::sync::{OnceCell, Semaphore};
 
@@ -104,6 +105,8 @@ pub(crate) struct Printed {
     pub(crate) bytes: Vec<u8>,
     /// Whether its headers need SMTPUTF8.
     pub(crate) needs_smtputf8: bool,
+    /// What is recorded of it.
+    pub(crate) sent: Sent,
 }
 
 /// One attempt at a message: composed and signed once, however many sites it goes to.
@@ -166,8 +169,13 @@ fn print(
         tracing::error!(%message, %error, "a message could not be signed");
         Unprintable::NotNow
     })?;
-    let needs_smtputf8 = composed.needs_smtputf8;
-    Ok(Arc::new(Printed { signatures, bytes: composed.bytes, needs_smtputf8 }))
+    let (bytes, needs_smtputf8) = (composed.bytes, composed.needs_smtputf8);
+    let sent = Sent {
+        sha256: Sha256(sha256(&[signatures.as_bytes(), &bytes])),
+        octets: (signatures.len() + bytes.len()) as u64,
+        dkim: signers.iter().map(|signer| signer.selector().clone()).collect(),
+    };
+    Ok(Arc::new(Printed { signatures, bytes, needs_smtputf8, sent }))
 }
 
 impl Press {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use model::{
     AppId, Event, MessageId, RecipientIndex, StreamId, Timestamp,
     delivery::Outcome,
-    message::{Command, Message, MessageEvent, Refusal, decide},
+    message::{Command, Message, MessageEvent, Refusal, Sent, decide},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
@@ -76,6 +76,8 @@ pub(crate) struct Told {
     pub(crate) recipients: Vec<RecipientIndex>,
     /// An outcome for each, in the same order.
     pub(crate) outcomes: Result<Vec<Outcome>, NotTried>,
+    /// What was transmitted, when a transaction was begun.
+    pub(crate) sent: Option<Sent>,
 }
 
 /// Nothing was attempted, and nothing is to be recorded: it waits on disk for another turn.

@@ -211,7 +211,7 @@ mod tests {
     #[tokio::test]
     async fn a_flood_is_told_to_come_back_and_few_are_at_work() {
         use std::sync::atomic::{AtomicUsize, Ordering};
-        let passwords = Passwords::new();
+        let passwords = Passwords::new(Blocking::OnThreads);
         let cores = passwords.turns.available_permits();
         let now = std::sync::Arc::new(AtomicUsize::new(0));
         let flood = (0..MOST_WAITING + 10).map(|_| {

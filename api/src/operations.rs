@@ -1,5 +1,6 @@
 //! The operations, by subject: parse, ask, map. No rule of the product stands here.
 
+mod evidence;
 mod insight;
 mod messages;
 mod sending;
@@ -17,8 +18,9 @@ use poem_openapi::Tags;
 use projections::QueryError;
 
 use self::{
-    insight::InsightOperations, messages::MessageOperations, sending::SendingOperations,
-    suppressions::SuppressionOperations, system::SystemOperations, templates::TemplateOperations,
+    evidence::EvidenceOperations, insight::InsightOperations, messages::MessageOperations,
+    sending::SendingOperations, suppressions::SuppressionOperations, system::SystemOperations,
+    templates::TemplateOperations,
 };
 use crate::{
     parts::Shared,
@@ -30,6 +32,7 @@ use crate::{
 pub(crate) type Operations = (
     SendingOperations,
     MessageOperations,
+    EvidenceOperations,
     InsightOperations,
     TemplateOperations,
     SuppressionOperations,
@@ -45,6 +48,7 @@ pub(crate) const fn operations() -> Operations {
     (
         SendingOperations,
         MessageOperations,
+        EvidenceOperations,
         InsightOperations,
         TemplateOperations,
         SuppressionOperations,

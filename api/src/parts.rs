@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use actors::{Clock, Platform};
-use eventlog::{EventLog, Vault};
+use eventlog::{EventLog, Notary, Vault};
 use poem::Request;
 use projections::ReadModels;
 use tokio::{sync::Semaphore, time::timeout};
@@ -27,6 +27,8 @@ pub struct ApiParts {
     pub log: Arc<dyn EventLog>,
     /// Opens content.
     pub vault: Vault,
+    /// Signs what the log holds.
+    pub notary: Arc<Notary>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Renders `/metrics`.

@@ -4,6 +4,7 @@ pub(crate) mod account;
 pub(crate) mod apps;
 pub(crate) mod audit;
 pub(crate) mod domains;
+pub(crate) mod evidence;
 pub(crate) mod keys;
 pub(crate) mod logs;
 pub(crate) mod message;

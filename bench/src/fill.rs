@@ -131,6 +131,7 @@ impl Writer {
                 text: SealedText(text.to_base64().into()),
             },
             peer: None,
+            sent: None,
         };
         let mut events: Vec<MessageEvent> = vec![accepted.into()];
         if number.is_multiple_of(10) {

@@ -131,23 +131,41 @@ fn ending(file: &mut File) -> Result<(Option<SignedCheckpoint>, u64), Checkpoint
     }
 }
 
+/// The open end of a file of checkpoints.
+#[derive(Debug)]
+pub(crate) struct CheckpointWriter {
+    file: File,
+    /// Where the whole ones end.
+    end: u64,
+}
+
 /// Opens a file of checkpoints to add to it, and makes it when there is none. What a crash cut off
 /// at its end is removed.
-pub(crate) fn resume(path: &Path) -> Result<(File, Option<SignedCheckpoint>), CheckpointsError> {
+pub(crate) fn resume(
+    path: &Path,
+) -> Result<(CheckpointWriter, Option<SignedCheckpoint>), CheckpointsError> {
     let mut file =
         OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
     let (newest, end) = ending(&mut file)?;
     file.set_len(end)?;
     file.sync_all()?;
     files::sync_directory(files::parent(path))?;
-    Ok((file, newest))
+    Ok((CheckpointWriter { file, end }, newest))
 }
 
-/// Adds one; it is on the disk when this returns.
-pub(crate) fn add(mut file: &File, checkpoint: &SignedCheckpoint) -> io::Result<()> {
-    // In one write, so that what a crash leaves behind is a beginning of it.
-    file.write_all(format!("{checkpoint}\n").as_bytes())?;
-    file.sync_data()
+impl CheckpointWriter {
+    /// Adds one; it is on the disk when this returns.
+    pub(crate) fn add(&mut self, checkpoint: &SignedCheckpoint) -> io::Result<()> {
+        // A full disk leaves the beginning of one behind, which the next must not follow.
+        if self.file.metadata()?.len() != self.end {
+            self.file.set_len(self.end)?;
+        }
+        let note = format!("{checkpoint}\n");
+        self.file.write_all(note.as_bytes())?;
+        self.file.sync_data()?;
+        self.end += note.len() as u64;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -179,13 +197,13 @@ mod tests {
     fn a_cut_at_any_byte_costs_at_most_the_last_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("checkpoints");
-        let (file, newest) = resume(&path).unwrap();
+        let (mut file, newest) = resume(&path).unwrap();
         assert_eq!(newest, None);
         let mut ends = vec![0];
         let written: Vec<_> = (1..=3).map(checkpoint).collect();
         for one in &written {
-            add(&file, one).unwrap();
-            ends.push(file.metadata().unwrap().len());
+            file.add(one).unwrap();
+            ends.push(std::fs::metadata(&path).unwrap().len());
         }
         assert_eq!(read(&path), written);
         let whole = std::fs::read(&path).unwrap();
@@ -193,11 +211,19 @@ mod tests {
             std::fs::write(&path, &whole[..cut]).unwrap();
             let left = ends.iter().filter(|end| **end <= cut as u64).count() - 1;
             assert_eq!(read(&path), written[..left], "cut at {cut}");
-            let (file, newest) = resume(&path).unwrap();
+            let (mut file, newest) = resume(&path).unwrap();
             assert_eq!(newest.as_ref(), written[..left].last(), "cut at {cut}");
             assert_eq!(Checkpoints::newest(&path).unwrap().as_ref(), written[..left].last());
-            add(&file, &checkpoint(9)).unwrap();
-            assert_eq!(read(&path).len(), left + 1, "cut at {cut}");
+            file.add(&checkpoint(8)).unwrap();
+            // What a full disk would leave behind.
+            std::fs::OpenOptions::new()
+                .append(true)
+                .open(&path)
+                .unwrap()
+                .write_all(b"half")
+                .unwrap();
+            file.add(&checkpoint(9)).unwrap();
+            assert_eq!(read(&path).len(), left + 2, "cut at {cut}");
         }
     }
 
@@ -205,11 +231,11 @@ mod tests {
     fn the_newest_of_a_long_file_is_found_at_its_end() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("checkpoints");
-        let (file, _) = resume(&path).unwrap();
+        let (mut file, _) = resume(&path).unwrap();
         for number in 1..=200 {
-            add(&file, &checkpoint(number)).unwrap();
+            file.add(&checkpoint(number)).unwrap();
         }
-        assert!(file.metadata().unwrap().len() > 2 * MAX_NOTE_BYTES as u64);
+        assert!(std::fs::metadata(&path).unwrap().len() > 2 * MAX_NOTE_BYTES as u64);
         assert_eq!(Checkpoints::newest(&path).unwrap(), Some(checkpoint(200)));
         assert_eq!(read(&path).len(), 200);
     }

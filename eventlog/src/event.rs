@@ -345,6 +345,13 @@ impl Recorded {
         bytes
     }
 
+    /// The event that [`Recorded::to_bytes`] wrote; `None` for anything else. Its hash is not known
+    /// from its bytes alone, and is [`ChainHash::START`].
+    pub fn from_bytes(mut bytes: &[u8]) -> Option<Self> {
+        let recorded = Self::decode(&mut bytes, Bytes::copy_from_slice).ok()?;
+        bytes.is_empty().then_some(recorded)
+    }
+
     /// Its leaf in the tree.
     pub fn leaf(&self) -> TreeHash {
         TreeHash::of_leaf(&self.to_bytes())

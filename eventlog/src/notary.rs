@@ -2,18 +2,17 @@
 //! before it was changed or cut off.
 
 use std::{
-    fmt,
-    fs::File,
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use model::Timestamp;
 use parking_lot::Mutex;
 
 use crate::{
-    checkpoint_file::{self, CheckpointsError},
+    checkpoint_file::{self, CheckpointWriter, CheckpointsError},
     contract::EventLog,
     error::ReadError,
     layout::Layout,
@@ -21,6 +20,9 @@ use crate::{
     signed_checkpoint::{SignedCheckpoint, TreeHead},
     vault::InstanceKey,
 };
+
+/// How often one is signed because somebody asks.
+const ON_DEMAND_EVERY: Duration = Duration::from_millis(500);
 
 /// Why nothing was signed.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +85,9 @@ impl fmt::Debug for Notary {
 
 #[derive(Debug)]
 struct Kept {
-    file: File,
+    file: CheckpointWriter,
     newest: Option<SignedCheckpoint>,
+    signed: Option<Instant>,
 }
 
 impl Notary {
@@ -109,7 +112,7 @@ impl Notary {
                 return Err(NotaryError::NotWhatWasSigned { path, position, at: signed.at() });
             }
         }
-        let kept = Mutex::new(Kept { file, newest });
+        let kept = Mutex::new(Kept { file, newest, signed: None });
         Ok(Self { log, key, kept, anchor: anchor.map(Mutex::new) })
     }
 
@@ -134,8 +137,9 @@ impl Notary {
             match self.log.tree_head(size)? {
                 Some(head) if size > before => {
                     let signed = SignedCheckpoint::sign(&self.key, head, now);
-                    checkpoint_file::add(&kept.file, &signed)?;
+                    kept.file.add(&signed)?;
                     kept.newest = Some(signed.clone());
+                    kept.signed = Some(Instant::now());
                     (Some(signed), true)
                 }
                 _ => (kept.newest.clone(), false),
@@ -148,15 +152,21 @@ impl Notary {
     }
 
     /// A checkpoint that covers a position: the newest one, or one that is signed for it. `None`
-    /// when the log has not come to it yet.
+    /// when the log has not come to it yet, or one was signed less than half a second ago: whoever
+    /// asks often must not fill the file.
     pub fn covering(
         &self,
         position: Position,
         now: Timestamp,
     ) -> Result<Option<SignedCheckpoint>, NotaryError> {
         let covers = |signed: &SignedCheckpoint| signed.head().position >= position;
-        match self.newest().filter(covers) {
+        let (newest, signed) = {
+            let kept = self.kept.lock();
+            (kept.newest.clone(), kept.signed)
+        };
+        match newest.filter(covers) {
             Some(signed) => Ok(Some(signed)),
+            None if signed.is_some_and(|signed| signed.elapsed() < ON_DEMAND_EVERY) => Ok(None),
             None => Ok(self.sign(now)?.filter(covers)),
         }
     }
@@ -165,9 +175,8 @@ impl Notary {
     /// and the next covers it.
     fn anchor(&self, signed: &SignedCheckpoint) {
         let Some(path) = self.anchor.as_ref().and_then(Mutex::try_lock) else { return };
-        let added = checkpoint_file::resume(&path).and_then(|(file, _)| {
-            checkpoint_file::add(&file, signed).map_err(CheckpointsError::from)
-        });
+        let added = checkpoint_file::resume(&path)
+            .and_then(|(mut file, _)| file.add(signed).map_err(CheckpointsError::from));
         if let Err(error) = added {
             tracing::warn!(path = %path.display(), %error, "a checkpoint was not anchored");
         }

@@ -191,6 +191,12 @@ impl ReplyKey {
         &self.0
     }
 
+    /// Its bytes as text, as it travels inside content and evidence.
+    pub fn to_base64(&self) -> String {
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        STANDARD.encode(self.0)
+    }
+
     /// Seals a text of `owner`; it opens with the same key and owner.
     pub fn seal(&self, owner: &[u8], plain: &[u8]) -> Result<Sealed, VaultError> {
         seal(&cipher(&self.0)?, OWN_KEY, &purpose_tag(Purpose::ReplyText), owner, plain)
@@ -221,8 +227,7 @@ impl fmt::Debug for ReplyKey {
 // The key travels inside content, as base 64 text.
 impl Serialize for ReplyKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use base64::{Engine as _, engine::general_purpose::STANDARD};
-        serializer.serialize_str(&STANDARD.encode(self.0))
+        serializer.serialize_str(&self.to_base64())
     }
 }
 

@@ -159,6 +159,11 @@ impl Signer {
         Ok(Self(Arc::new(Identity { domain: domain.clone(), selector: selector.clone(), key })))
     }
 
+    /// The selector of its key.
+    pub fn selector(&self) -> &Selector {
+        &self.0.selector
+    }
+
     /// The whole `DKIM-Signature` header with its CRLF, to be put in front of `message`.
     pub fn sign(&self, message: &[u8], now: Timestamp) -> Result<String, DkimError> {
         sign_all(std::slice::from_ref(self), message, now)
@@ -205,6 +210,16 @@ impl PrivateKey {
             }
         }
     }
+}
+
+/// SHA-256 of parts that stand one behind another: of a message as it is transmitted.
+pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    // SHA-256 has 32 bytes.
+    context.finish().as_ref().try_into().unwrap_or_default()
 }
 
 /// The headers of all signers, in their order, hashing the body once.

@@ -12,8 +12,8 @@ mod step;
 pub use decide::{Accept, Command, Facts, Refusal, Report, SenderStanding, decide};
 pub use events::{
     Accepted, AcceptedRecipient, Attempt, Bounced, Canceled, Deferred, Delivered, Failed,
-    FailureReason, MessageEvent, RecordedAnswer, Scheduled, Suppressed, SuppressionReason, Tag,
-    TemplateUse,
+    FailureReason, MessageEvent, RecordedAnswer, Scheduled, Sent, Sha256, Suppressed,
+    SuppressionReason, Tag, TemplateUse,
 };
 pub use state::{Message, MessageStatus, RecipientState, RecipientStatus};
 pub use step::{End, Step};

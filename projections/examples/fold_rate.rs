@@ -99,6 +99,7 @@ fn attempt(number: u16) -> Attempt {
             text: SealedText("AQAx8JmzVYc1Wk0v5J3mQ2l0c2VhbGVk".repeat(3).into()),
         },
         peer: None,
+        sent: None,
     }
 }
 

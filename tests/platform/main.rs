@@ -21,6 +21,7 @@ mod deferred;
 mod delivered;
 mod dev;
 mod doctor;
+mod evidence;
 mod idempotency;
 mod killed;
 mod no_such_domain;

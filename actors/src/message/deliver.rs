@@ -189,13 +189,16 @@ impl State {
 
     /// Hop 2: what the site has to say.
     pub(super) async fn told(&mut self, told: Told) {
-        let Told { recipients, outcomes } = told;
+        let Told { recipients, outcomes, sent } = told;
         match outcomes {
             Err(NotTried) => self.held_back = true,
             Ok(outcomes) => {
                 let pairs = recipients.iter().zip(&outcomes);
-                let mut reports: Vec<_> =
-                    pairs.map(|(recipient, outcome)| report(*recipient, outcome)).collect();
+                let report = |(recipient, outcome): (&RecipientIndex, &Outcome)| Report {
+                    sent: sent.clone(),
+                    ..report(*recipient, outcome)
+                };
+                let mut reports: Vec<_> = pairs.map(report).collect();
                 self.seal_texts(&mut reports).await;
                 self.record_attempt(reports).await;
             }
@@ -263,5 +266,5 @@ fn domain_of(message: &Message, recipient: RecipientIndex) -> Option<&DomainName
 }
 
 fn report(recipient: RecipientIndex, outcome: &Outcome) -> Report {
-    Report { recipient, outcome: outcome.clone(), sealed_text: SealedText("".into()) }
+    Report { recipient, outcome: outcome.clone(), sealed_text: SealedText("".into()), sent: None }
 }

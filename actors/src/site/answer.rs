@@ -5,6 +5,7 @@ use std::sync::Arc;
 use model::{
     MessageId, RecipientIndex,
     delivery::{Fault, Outcome, Stage},
+    message::Sent,
 };
 
 use crate::{
@@ -19,6 +20,7 @@ pub(crate) struct Answer {
     node: Arc<Node>,
     message: MessageId,
     recipients: Vec<RecipientIndex>,
+    sent: Option<Sent>,
     begun: bool,
     given: bool,
 }
@@ -29,12 +31,13 @@ impl Answer {
         message: MessageId,
         recipients: Vec<RecipientIndex>,
     ) -> Self {
-        Self { node, message, recipients, begun: false, given: false }
+        Self { node, message, recipients, sent: None, begun: false, given: false }
     }
 
-    /// From now on the receiver may have the message.
-    pub(crate) const fn begin(&mut self) {
+    /// From now on the receiver may have the message, as it is printed.
+    pub(crate) fn begin(&mut self, sent: Sent) {
         self.begun = true;
+        self.sent = Some(sent);
     }
 
     /// An outcome for each recipient, in their order.
@@ -55,7 +58,7 @@ impl Answer {
     fn give(&mut self, outcomes: Result<Vec<Outcome>, NotTried>) {
         self.given = true;
         let recipients = std::mem::take(&mut self.recipients);
-        let told = Msg::Told(Told { recipients, outcomes });
+        let told = Msg::Told(Told { recipients, outcomes, sent: self.sent.take() });
         if self.node.messages.cast(&self.message, told, Share::Beyond) == Err(Full) {
             // Only without a runtime: then nothing goes on, and the alarm wakes it after a start.
             tracing::debug!(message = %self.message, "an outcome came after the end");

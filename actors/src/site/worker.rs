@@ -132,7 +132,7 @@ impl Attempt<'_> {
             None => self.open().await,
         };
         let mut connection = opened.inspect_err(|outcome| self.no_connection(outcome))?;
-        answer.begin();
+        answer.begin(printed.sent.clone());
         let mut transaction = self.transact(&mut connection, envelope, printed).await;
         if transaction.retry_at_once {
             // It had died while it was kept, and the receiver has heard nothing.

@@ -19,7 +19,7 @@ pub(crate) struct Operation {
 }
 
 /// Every operation.
-pub(crate) const OPERATIONS: [Operation; 37] = [
+pub(crate) const OPERATIONS: [Operation; 38] = [
     Operation { id: "sendEmail", scope: Some(Scope::EmailSend), errors: SEND_ERRORS },
     Operation { id: "sendBatch", scope: Some(Scope::EmailSend), errors: SEND_ERRORS },
     Operation {
@@ -46,6 +46,19 @@ pub(crate) const OPERATIONS: [Operation; 37] = [
             Code::RateLimited,
             Code::InternalError,
             Code::Overloaded,
+        ],
+    },
+    Operation {
+        id: "getMessageEvidence",
+        scope: Some(Scope::EmailRead),
+        errors: &[
+            Code::Unauthorized,
+            Code::InsufficientScope,
+            Code::NotFound,
+            Code::RateLimited,
+            Code::InternalError,
+            Code::Overloaded,
+            Code::Unavailable,
         ],
     },
     Operation { id: "listLogs", scope: Some(Scope::EmailRead), errors: QUERY_ERRORS },

@@ -26,11 +26,12 @@ enum Needs {
 
 /// Every operation, and what it asks for. Said here once more on purpose: an operation that loses
 /// its lock by mistake loses it in the document too.
-const KNOWN: [(&str, Needs); 37] = [
+const KNOWN: [(&str, Needs); 38] = [
     ("sendEmail", Needs::Key(Scope::EmailSend)),
     ("sendBatch", Needs::Key(Scope::EmailSend)),
     ("cancelMessage", Needs::Key(Scope::EmailSend)),
     ("getMessage", Needs::Key(Scope::EmailRead)),
+    ("getMessageEvidence", Needs::Key(Scope::EmailRead)),
     ("listLogs", Needs::Key(Scope::EmailRead)),
     ("getStats", Needs::Key(Scope::EmailRead)),
     ("createTemplate", Needs::Key(Scope::TemplateWrite)),

@@ -15,8 +15,8 @@ use actors::{
 use api::{ApiOptions, ApiParts};
 use eventlog::{
     Append, AppendError, Appended, BoxFuture, CloseError, ContentError, ContentLocation, EventLog,
-    Health, Hour, MasterKey, MemoryLog, Position, ReadError, Recorded, Sealed, TreeHash, TreeHead,
-    Vault, Version,
+    Health, Hour, InstanceKey, MasterKey, MemoryLog, Notary, Position, ReadError, Recorded, Sealed,
+    TreeHash, TreeHead, Vault, Version,
 };
 use mail::{
     dns::{DnsOptions, Resolver},
@@ -215,6 +215,9 @@ impl World {
         let read = ReadModels::open(&dir.path().join("read"), log.clone(), vault.clone()).unwrap();
         read.start();
 
+        let signing = InstanceKey::load_or_create(&dir.path().join("instance.key")).unwrap();
+        let notary = Notary::open(dir.path(), log.clone(), signing, None).unwrap();
+
         let local = (Ipv4Addr::LOCALHOST, 0).into();
         let sink = Sink::start(local, SinkOptions::default(), Arc::new(Receiver), None).await;
         let sink = sink.unwrap();
@@ -246,6 +249,7 @@ impl World {
             read: read.clone(),
             log: log.clone(),
             vault,
+            notary: Arc::new(notary),
             clock: Arc::new(clock.clone()),
             metrics: Arc::new(|| "lumora_up 1\n".to_owned()),
             options,

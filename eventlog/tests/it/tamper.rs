@@ -211,6 +211,26 @@ fn checkpoints_are_anchored_where_they_are_wanted_and_signing_goes_on_where_that
     assert_eq!((beside.len(), anchored.as_slice()), (2, &beside[..1]));
 }
 
+/// Whoever asks often does not fill the file: two a second, and the first at once.
+#[test]
+fn checkpoints_on_demand_are_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = opened(dir.path());
+    let notary = notary(dir.path(), &log).unwrap();
+    let at = Timestamp::from_millis(NOON);
+    let begun = std::time::Instant::now();
+    for number in 0..12 {
+        block_on(log.append(append(number, 0, 0..2))).unwrap();
+        let position = Position::new(number * 2 + 2);
+        crate::support::eventually("sealed", || log.tree_size() == position);
+        let covering = notary.covering(position, at).unwrap();
+        assert!(covering.is_none_or(|signed| Some(signed) == notary.newest()));
+    }
+    let most = begun.elapsed().as_millis() / 500 + 1;
+    let signed = Checkpoints::open(&dir.path().join("checkpoints")).unwrap().count();
+    assert!(signed > 0 && signed as u128 <= most, "{signed} of {most}");
+}
+
 /// The tree of a log that is opened, sealed in pieces and rebuilt is always the tree over its
 /// events.
 #[test]

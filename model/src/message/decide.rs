@@ -4,14 +4,14 @@ use super::{
     MAX_RECIPIENTS, MAX_SCHEDULE_AHEAD, MAX_TAGS,
     events::{
         Accepted, AcceptedRecipient, Attempt, Bounced, Canceled, Deferred, Delivered, Failed,
-        FailureReason, MessageEvent, RecordedAnswer, Scheduled, Suppressed, SuppressionReason, Tag,
-        TemplateUse,
+        FailureReason, MessageEvent, RecordedAnswer, Scheduled, Sent, Suppressed,
+        SuppressionReason, Tag, TemplateUse,
     },
     state::Message,
 };
 use crate::{
     address::DomainName,
-    delivery::{Answer, Fault, Outcome, Verdict},
+    delivery::{Answer, Fault, Outcome, Stage, Verdict},
     event::{RequestHash, SealedText},
     ids::{ApiKeyId, AppId, DomainId, RecipientIndex, TenantId},
     retry::{Jitter, Lifetime, RetryPolicy},
@@ -67,6 +67,8 @@ pub struct Report {
     pub outcome: Outcome,
     /// The reply's text, sealed under the message's key; empty when there was no reply.
     pub sealed_text: SealedText,
+    /// What the transaction was to transmit; `None` when there was none.
+    pub sent: Option<Sent>,
 }
 
 /// Whether the author's domain may be sent from.
@@ -238,6 +240,8 @@ fn settle(
         stage: outcome.stage,
         answer,
         peer: outcome.peer.clone(),
+        // Before the final dot, the receiver has not got it.
+        sent: report.sent.clone().filter(|_| outcome.stage == Stage::EndOfData),
     };
     match outcome.verdict() {
         Verdict::Delivered => Delivered { attempt }.into(),

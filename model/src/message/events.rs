@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{
     address::DomainName,
     content::RecipientKind,
     delivery::{BounceClass, EnhancedCode, Fault, Peer, Stage},
-    event::{RecipientHash, RequestHash, SealedText, events},
+    domain::Selector,
+    event::{KeyedHash, RecipientHash, RequestHash, SealedText, events},
     ids::{ApiKeyId, AppId, DomainId, RecipientIndex, TemplateId, TenantId},
     time::Timestamp,
 };
@@ -166,6 +167,37 @@ pub struct Attempt {
     /// Who answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<Peer>,
+    /// What was transmitted, once all of it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Sent>,
+}
+
+/// A message as it was transmitted, without saying what it says: its signature, which nobody else
+/// can make, keeps guesses of it from being tried.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Sent {
+    /// Of headers, signatures and body, before dots were doubled (RFC 5321, section 4.5.2).
+    pub sha256: Sha256,
+    /// Their length.
+    pub octets: u64,
+    /// The selectors of the DKIM keys that signed it.
+    pub dkim: Vec<Selector>,
+}
+
+/// A SHA-256, written in lower-case hexadecimal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Sha256(pub [u8; 32]);
+
+impl Serialize for Sha256 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        KeyedHash(self.0).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sha256 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        KeyedHash::deserialize(deserializer).map(|KeyedHash(bytes)| Self(bytes))
+    }
 }
 
 /// An answer as it may stand in the log: codes in clear, text sealed under the message's own key.

@@ -10,7 +10,7 @@ use model::{
     event::{KeyedHash, SealedText},
     message::{
         Accept, AcceptedRecipient, Attempt, Command, Facts, Message, MessageEvent, RecordedAnswer,
-        Refusal, Report, SenderStanding, SuppressionReason, decide,
+        Refusal, Report, SenderStanding, Sent, Sha256, SuppressionReason, decide,
     },
     retry::{Jitter, RetryPolicy},
 };
@@ -205,7 +205,12 @@ pub(crate) fn deferred() -> Outcome {
 }
 
 pub(crate) fn report(recipient: u8, outcome: Outcome) -> Report {
-    Report { recipient: RecipientIndex(recipient), outcome, sealed_text: sealed() }
+    Report {
+        recipient: RecipientIndex(recipient),
+        outcome,
+        sealed_text: sealed(),
+        sent: Some(sent()),
+    }
 }
 
 pub(crate) fn tried(reports: impl IntoIterator<Item = (u8, Outcome)>) -> Command {
@@ -227,5 +232,10 @@ pub(crate) fn attempt(recipient: u8, number: u16, outcome: &Outcome) -> Attempt 
         stage: outcome.stage,
         answer,
         peer: outcome.peer.clone(),
+        sent: (outcome.stage == Stage::EndOfData).then(sent),
     }
+}
+
+pub(crate) fn sent() -> Sent {
+    Sent { sha256: Sha256([9; 32]), octets: 4_321, dkim: Vec::new() }
 }

@@ -439,6 +439,7 @@ impl World {
                 recipient: RecipientIndex(*recipient),
                 outcome: outcome.clone(),
                 sealed_text: SealedText("c2VhbGVk".into()),
+                sent: None,
             })
             .collect();
         self.decide(message, &Command::RecordAttempt(reports), &[], Vec::new())

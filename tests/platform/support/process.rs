@@ -27,6 +27,11 @@ pub(crate) fn run(arguments: &[&str], config: &Path) -> Output {
     lumora().args(arguments).arg("--config").arg(config).output().unwrap()
 }
 
+/// Runs a command that needs no configuration to its end.
+pub(crate) fn run_bare(arguments: &[&str]) -> Output {
+    lumora().args(arguments).output().unwrap()
+}
+
 /// Runs a command that must end well and print JSON.
 pub(crate) fn run_json(arguments: &[&str], config: &Path) -> Value {
     let output = run(&[arguments, &["--json"]].concat(), config);

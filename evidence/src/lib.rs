@@ -1,0 +1,27 @@
+//! Evidence: what happened to a message, as it was recorded, with the proofs that it stands in the
+//! log that was signed. Whoever has the instance's public key checks it without the server.
+//!
+//! # Contract
+//! - [`gather`] makes a [`Bundle`] of all events of a message, each with its stored bytes and the
+//!   proof that these are in the tree of a signed checkpoint.
+//! - [`verify`] needs the bundle's text and the public key, and nothing else. What it lets pass was
+//!   recorded, in that order, before the checkpoint was signed; nothing between the first and the
+//!   last event is left out.
+//! - `docs/evidence.md` says how to check a bundle without this code.
+//!
+//! # Why
+//! - **The stored bytes are the proof; the fields beside them are for reading**, and `verify`
+//!   compares the two, so nobody can show one thing and prove another.
+//! - **Replies are opened**, for they are what is disputed, and the key that opens them is in the
+//!   bundle, so that the text can be compared with what was recorded. Once the content was
+//!   forgotten, codes, hosts, addresses and times are still proved, and no text is left.
+//! - **A room of its own**: the API, the command line and a checker elsewhere need the same form,
+//!   and the log knows nothing of messages.
+
+mod bundle;
+mod gather;
+mod verify;
+
+pub use bundle::{Bundle, Proved};
+pub use gather::{GatherError, MAX_EVENTS, gather};
+pub use verify::{Flaw, MAX_BUNDLE_BYTES, Report, verify};
