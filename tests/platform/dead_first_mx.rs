@@ -34,3 +34,18 @@ async fn with_no_host_alive_the_message_waits_and_says_why() {
     assert_eq!(response["enhancedCode"], "4.4.1");
     assert_eq!(response["message"], "no mail host could be reached");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_ipv6_address_costs_no_attempt() {
+    let world = World::new().await;
+    // The better host has IPv6 alone, and nothing listens there.
+    world.dns.add_address("mx-six.receiver.test", std::net::Ipv6Addr::LOCALHOST.into()).unwrap();
+    world.dns.add_mx("reader.test", 5, "mx-six.receiver.test").unwrap();
+    world.receives("reader.test");
+    let app = TestApp::start_in(world, |_| {}).await;
+    let email = json!({ "to": ["ada@reader.test"], "subject": "s", "text": "t" });
+    let id = app.api.accepted(&email).await;
+    let read = app.api.becomes(&id, "delivered").await;
+    assert_eq!(kinds(&read), ["accepted", "delivered"], "no attempt was lost");
+    assert_eq!(read["events"][1]["smtp"]["ip"], "127.0.0.1");
+}

@@ -240,7 +240,10 @@ impl State {
                     figures.delivered.increment(1);
                     self.measure_latency();
                 }
-                MessageEvent::Deferred(_) => figures.deferred.increment(1),
+                MessageEvent::Deferred(deferred) => {
+                    figures.deferred.increment(1);
+                    figures.outcome_unknown.increment(u64::from(deferred.outcome_unknown));
+                }
                 MessageEvent::Bounced(_) => figures.bounced.increment(1),
                 MessageEvent::Failed(_) => figures.failed.increment(1),
                 MessageEvent::Accepted(_)

@@ -323,6 +323,54 @@ async fn without_a_recipient_there_is_no_data() {
 }
 
 #[tokio::test]
+async fn recipients_that_are_too_many_get_a_transaction_of_their_own_at_once() {
+    let taken = (Stage::EndOfData, Ok(250));
+    for keywords in [&["PIPELINING"][..], &[]] {
+        for refusal in ["452 4.5.3 too many", "552 5.5.3 too many", "452 too many recipients"] {
+            let script = Script::new(keywords).on("RCPT", 2, &[say(refusal)]);
+            let server = Scripted::start(vec![script]).await;
+            let mut connection =
+                connect(MX, server.ip(), &options(&server), &client()).await.unwrap();
+            let transaction = deliver(&mut connection, b"hi\r\n").await;
+            assert_eq!(shorts(&transaction), [taken, taken], "{refusal} {keywords:?}");
+            let heard = server.heard(0);
+            let verbs: Vec<&str> = heard.iter().map(|line| &line[..4]).collect();
+            let expected = [
+                "EHLO", "MAIL", "RCPT", "RCPT", "DATA", "hi\r\n", "MAIL", "RCPT", "DATA", "hi\r\n",
+            ];
+            assert_eq!(verbs, expected, "{refusal} {keywords:?}");
+            assert_eq!(heard[7], "RCPT TO:<bob@b.example>");
+        }
+    }
+    // No room is something else; and when the server takes nobody, or not the message, asking
+    // again would be the same question.
+    let again_later = (Stage::RcptTo, Ok(452));
+    for (first, second, dot, expected) in [
+        ("250 ok", "452 4.3.1 no room", "250 ok", [taken, again_later]),
+        ("452 4.5.3 no", "452 4.5.3 no", "250 ok", [again_later, again_later]),
+        ("250 ok", "452 4.5.3 no", "554 5.6.0 no", [(Stage::EndOfData, Ok(554)), again_later]),
+    ] {
+        let script = Script::new(&[])
+            .on("RCPT", 1, &[say(first)])
+            .on("RCPT", 2, &[say(second)])
+            .on(".", 1, &[say(dot)]);
+        let server = Scripted::start(vec![script]).await;
+        let mut connection = connect(MX, server.ip(), &options(&server), &client()).await.unwrap();
+        let transaction = deliver(&mut connection, b"hi\r\n").await;
+        assert_eq!(shorts(&transaction), expected, "{second}");
+        assert_eq!(connection.transactions(), 1);
+    }
+    // What is lost on the second way says so, and the first transaction stands.
+    let script = Script::new(&[]).on("RCPT", 2, &[say("452 4.5.3 no")]).on(".", 2, &[Act::Close]);
+    let server = Scripted::start(vec![script]).await;
+    let mut connection = connect(MX, server.ip(), &options(&server), &client()).await.unwrap();
+    let transaction = deliver(&mut connection, b"hi\r\n").await;
+    let unknown = (Stage::EndOfData, Err(Fault::OutcomeUnknown));
+    assert_eq!(shorts(&transaction), [taken, unknown]);
+    assert!(!transaction.retry_at_once);
+}
+
+#[tokio::test]
 async fn a_receiver_that_does_not_read_is_left() {
     let message = b"0123456789abcdef\r\n".repeat(2_000_000);
     let (second, hour) = (Duration::from_secs(1), Duration::from_hours(1));

@@ -46,8 +46,11 @@ struct Progress {
     mail_refused: bool,
     /// The recipients that were accepted.
     accepted: Vec<usize>,
+    /// The recipients that were one too many for this transaction.
+    surplus: Vec<usize>,
     /// Whether the server waits for the message.
     go_ahead: bool,
+    message_refused: bool,
 }
 
 impl Progress {
@@ -57,7 +60,9 @@ impl Progress {
             mail_heard: false,
             mail_refused: false,
             accepted: Vec::new(),
+            surplus: Vec::new(),
             go_ahead: false,
+            message_refused: false,
         }
     }
 
@@ -72,6 +77,22 @@ impl Progress {
         for slot in self.answers.iter_mut().filter(|slot| slot.is_none()) {
             *slot = Some((stage, answer.clone()));
         }
+    }
+
+    /// Opens the answers of those who were too many, for a transaction of their own; whether there
+    /// are any. Each transaction settles somebody, so there are never more than recipients.
+    fn next_round(&mut self) -> bool {
+        if self.surplus.is_empty() || self.accepted.is_empty() {
+            return false;
+        }
+        for recipient in std::mem::take(&mut self.surplus) {
+            if let Some(slot) = self.answers.get_mut(recipient) {
+                *slot = None;
+            }
+        }
+        self.accepted.clear();
+        self.go_ahead = false;
+        true
     }
 
     fn open(&self) -> impl Iterator<Item = usize> {
@@ -93,7 +114,8 @@ impl Progress {
 }
 
 impl Connection {
-    /// Sends one message to all recipients of the envelope.
+    /// Sends one message to all recipients of the envelope. Those whom the server finds too many
+    /// for one transaction (RFC 5321, section 4.5.3.1.10) get another one at once.
     ///
     /// `message` is the message in parts that follow one another without anything between them,
     /// such as signature and content; they are sent as they are but for doubled dots. Takes at
@@ -121,8 +143,7 @@ impl Connection {
         if let Some(screened) = screened.filter(|_| progress.open().next().is_some()) {
             // Until it is known to have ended well: dropped half-way, it has not.
             self.broken = true;
-            self.transactions = self.transactions.saturating_add(1);
-            match self.transact(envelope, &screened, &mut progress).await {
+            match self.transact_all(envelope, &screened, &mut progress).await {
                 Ok(()) => self.broken = false,
                 Err(lost) => {
                     let died = matches!(lost.answer, Answer::Fault(_));
@@ -165,6 +186,23 @@ impl Connection {
         Ok(screened)
     }
 
+    /// Transactions until nobody is left who was only too many. `Err`: as in `transact`.
+    async fn transact_all(
+        &mut self,
+        envelope: &Envelope<'_>,
+        screened: &Screened<'_>,
+        progress: &mut Progress,
+    ) -> Result<(), Lost> {
+        loop {
+            self.transactions = self.transactions.saturating_add(1);
+            self.transact(envelope, screened, progress).await?;
+            // A message that was refused would be refused again.
+            if progress.message_refused || !progress.next_round() {
+                return Ok(());
+            }
+        }
+    }
+
     /// The dialogue. `Err`: the connection is of no more use, and who has no answer has this one.
     async fn transact(
         &mut self,
@@ -190,6 +228,7 @@ impl Connection {
         match (progress.go_ahead, progress.accepted.is_empty()) {
             (true, false) => {
                 let lines = self.transfer(screened, deadline).await?;
+                progress.message_refused = !lines.is_class(2);
                 let answer = Answer::Reply(lines.to_reply());
                 progress.answer_rest(Stage::EndOfData, &answer);
                 // The reply to the final dot ends the transaction either way.
@@ -335,7 +374,12 @@ fn heard(step: Step, lines: &Lines, progress: &mut Progress) -> Result<(), Lost>
         // Without a sender its no says nothing of the recipient.
         Step::Rcpt(_) if progress.mail_refused => {}
         Step::Rcpt(at) if lines.is_class(2) => progress.accepted.push(at),
-        Step::Rcpt(at) => progress.answer(at, Stage::RcptTo, reply()),
+        Step::Rcpt(at) => {
+            if is_one_too_many(lines) {
+                progress.surplus.push(at);
+            }
+            progress.answer(at, Stage::RcptTo, reply());
+        }
         Step::Data if lines.is_class(3) => progress.go_ahead = true,
         // Neither yes nor no: nobody can know what it reads next.
         Step::Data if lines.is_class(2) => {
@@ -344,6 +388,13 @@ fn heard(step: Step, lines: &Lines, progress: &mut Progress) -> Result<(), Lost>
         Step::Data => progress.answer_rest(Stage::Data, &reply()),
     }
     Ok(())
+}
+
+/// "Too many recipients": 452, or as older servers say 552, told from "no room" by the enhanced
+/// code where there is one (RFC 5321, section 4.5.3.1.10; RFC 3463, X.5.3).
+fn is_one_too_many(lines: &Lines) -> bool {
+    let enhanced = lines.to_reply().enhanced.map(|code| (code.subject, code.detail));
+    matches!((lines.code, enhanced), (452, None | Some((5, 3))) | (552, Some((5, 3))))
 }
 
 /// An address as lettre writes it. It checks less than ours did, so there is nothing to check.
