@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use model::address::DomainName;
 use serde::Deserialize;
 
 pub use shaping::ShapingRule;
@@ -94,11 +95,14 @@ pub struct Portal {
 pub struct Dns {
     /// The servers to ask; the system's when not set.
     pub servers: Option<OneOrMany<SocketAddr>>,
+    /// The DNSKEY records that DNSSEC begins with; those of the Internet's root when not set.
+    pub trust_anchor_file: Option<PathBuf>,
 }
 
 /// Delivery to mail servers.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Delivery {
     /// The port dialled on every MX.
     pub smtp_port: u16,
@@ -120,6 +124,12 @@ pub struct Delivery {
     pub smarthost: Option<String>,
     /// Whether TLS may be done without.
     pub tls: TlsSetting,
+    /// Domains to which TLS is required.
+    pub require_tls_for: OneOrMany<DomainName>,
+    /// Whether receivers' MTA-STS policies are looked for and obeyed (RFC 8461).
+    pub mta_sts: bool,
+    /// Whether receivers' TLSA records are, where name servers pass DNSSEC on (RFC 7672).
+    pub dane: bool,
     /// Whether mail hosts may have loopback, private or link-local addresses.
     pub allow_private_networks: bool,
     /// Whether new domains and new keys get an Ed25519 key for a second signature (RFC 8463).
@@ -183,6 +193,9 @@ impl Default for Delivery {
             shaping: Vec::new(),
             smarthost: None,
             tls: TlsSetting::default(),
+            require_tls_for: OneOrMany::default(),
+            mta_sts: true,
+            dane: true,
             allow_private_networks: false,
             ed25519_signature: false,
         }
@@ -260,6 +273,11 @@ impl Config {
     /// `<data_dir>/read`: what can be rebuilt.
     pub fn read_dir(&self) -> PathBuf {
         self.data_dir.join("read")
+    }
+
+    /// `<data_dir>/mta-sts.json`: receivers' MTA-STS policies that are known.
+    pub fn mta_sts_file(&self) -> PathBuf {
+        self.data_dir.join("mta-sts.json")
     }
 
     /// The master key's file.
@@ -364,10 +382,12 @@ mod tests {
         let variables = [
             ("LUMORA_DNS__SERVERS", "127.0.0.1:5300,127.0.0.1:5301"),
             ("LUMORA_DELIVERY__RETRY_SCHEDULE", "500ms, 2s"),
+            ("LUMORA_DELIVERY__REQUIRE_TLS_FOR", "bank.example,clinic.example"),
         ];
         let config = load("", &variables).unwrap();
         assert_eq!(config.dns.servers.as_ref().unwrap().0.len(), 2);
         assert_eq!(config.delivery.retry_schedule.as_ref().unwrap().0[0].0.as_millis(), 500);
+        assert_eq!(config.delivery.require_tls_for.0[1].as_str(), "clinic.example");
     }
 
     #[test]
@@ -416,6 +436,8 @@ mod tests {
             "[delivery]\nretry_schedule = [\"0s\"]",
             "[delivery]\nper_destination = 0",
             "[delivery]\ntls = \"maybe\"",
+            "[delivery]\nrequire_tls_for = [\"not a domain\"]",
+            "[delivery]\nmta_sts = \"sometimes\"",
             "[http]\nmax_body_bytes = 1",
             "[retention]\ncontent = \"soon\"",
             "[retention]\nevents = \"30d\"",

@@ -5,10 +5,14 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use actors::{Clock as _, Machine, Platform, PlatformOptions, PlatformParts};
 use eventlog::{EventLog, InstanceKey, Log, LogOptions, MasterKey, Notary, Vault};
 use mail::{
-    dns::{DnsOptions, Resolver},
-    smtp::{InvalidSmarthost, Smarthost, TlsMode},
+    dns::{
+        DnsOptions, Resolver,
+        secure::{SecureResolver, TrustAnchor},
+    },
+    policy::PolicyOptions,
+    smtp::{InvalidSmarthost, Smarthost},
 };
-use model::address::DomainName;
+use model::{address::DomainName, delivery::TlsDemand};
 use projections::ReadModels;
 use tokio::{
     net::TcpListener,
@@ -46,11 +50,15 @@ impl Core {
         };
         let Stores { log, vault, notary, read } = opened.await.map_err(Failure::failed)??;
         read.start();
-        let resolver = Resolver::new(&DnsOptions {
+        let dns = DnsOptions {
             servers: config.dns.servers.as_ref().map(|servers| servers.0.clone()),
             ..DnsOptions::default()
-        })
-        .map_err(Failure::failed)?;
+        };
+        let resolver = Resolver::new(&dns).map_err(Failure::failed)?;
+        let options = PlatformOptions {
+            secure_resolver: secure_resolver(config, &dns)?,
+            ..platform_options(config, deliver)?
+        };
         let platform = Platform::start(PlatformParts {
             log: Arc::clone(&log),
             vault: vault.clone(),
@@ -58,7 +66,7 @@ impl Core {
             resolver,
             clock: Arc::new(SystemClock),
             machine: Machine::default(),
-            options: platform_options(config, deliver)?,
+            options,
         })
         .await
         .map_err(Failure::failed)?;
@@ -110,8 +118,14 @@ fn platform_options(config: &Config, deliver: bool) -> Result<PlatformOptions, F
         smtp_port: delivery.smtp_port,
         smarthost,
         tls: match delivery.tls {
-            TlsSetting::Opportunistic => TlsMode::Opportunistic,
-            TlsSetting::Required => TlsMode::Required,
+            TlsSetting::Opportunistic => TlsDemand::Opportunistic,
+            TlsSetting::Required => TlsDemand::Required,
+        },
+        require_tls_for: delivery.require_tls_for.0.iter().cloned().collect(),
+        policies: PolicyOptions {
+            mta_sts: delivery.mta_sts,
+            file: Some(config.mta_sts_file()),
+            ..PolicyOptions::default()
         },
         allow_private_networks: delivery.allow_private_networks,
         ed25519_signature: delivery.ed25519_signature,
@@ -138,6 +152,15 @@ pub(crate) fn helo_name(config: &Config) -> Result<DomainName, Failure> {
     let Some(name) = &config.delivery.helo_name else { return Ok(host_name()) };
     DomainName::parse(name)
         .map_err(|error| Failure::usage(format!("configuration: delivery.helo_name: {error}")))
+}
+
+fn secure_resolver(config: &Config, dns: &DnsOptions) -> Result<Option<SecureResolver>, Failure> {
+    if !config.delivery.dane {
+        return Ok(None);
+    }
+    let anchor = config.dns.trust_anchor_file.clone();
+    let anchor = anchor.map_or(TrustAnchor::Root, TrustAnchor::File);
+    SecureResolver::new(dns, &anchor).map(Some).map_err(Failure::usage)
 }
 
 /// The name of this host as the kernel has it. One without a dot is no domain (RFC 5321, section

@@ -7,6 +7,7 @@ use model::{
     MessageId, StreamId, Timestamp,
     address::Mailbox,
     content::{Body, Head, Recipient, RecipientKind},
+    delivery::TlsDemand,
     domain::DomainStatus,
     event::{KeyedHash, RecipientHash, RequestHash},
     message::{
@@ -229,6 +230,7 @@ impl Entry<'_> {
             tags: request.tags.clone(),
             template: None,
             size: self.octets,
+            tls: request.tls,
             scheduled_at: request.scheduled_at,
             expires_after: request.expires_after,
             request: request_hash,
@@ -294,6 +296,8 @@ impl Entry<'_> {
             expires_after: Option<String>,
             #[serde(skip_serializing_if = "Option::is_none")]
             template: Option<CanonicalCall<'a>>,
+            #[serde(skip_serializing_if = "TlsDemand::is_opportunistic")]
+            tls: TlsDemand,
         }
         // What was asked, not what it became: a newer version does not make it another request.
         let template = request.template.as_ref().map(|call| CanonicalCall {
@@ -317,6 +321,7 @@ impl Entry<'_> {
             scheduled_at: request.scheduled_at,
             expires_after: request.expires_after.map(|lifetime| lifetime.to_string()),
             template,
+            tls: request.tls,
         };
         // Plain structs of texts always have a JSON form.
         let mut bytes = serde_json::to_vec(&canonical).unwrap_or_default();

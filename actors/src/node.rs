@@ -11,6 +11,7 @@ use std::{
 use eventlog::Vault;
 use mail::{
     dns::route::{RouteOptions, Router},
+    policy::{Policies, PolicyOptions},
     smtp::{ClientOptions, TlsClient},
 };
 use model::{Timestamp, shaping::Rules};
@@ -52,6 +53,7 @@ pub(crate) struct Node {
     pub(crate) options: PlatformOptions,
     pub(crate) client: ClientOptions,
     pub(crate) tls: TlsClient,
+    pub(crate) policies: Policies,
     pub(crate) figures: Figures,
     pub(crate) admission: Admission,
     pub(crate) press: Press,
@@ -104,12 +106,18 @@ impl Node {
         };
         let client = ClientOptions {
             port: options.smtp_port,
-            tls: options.tls,
             bind: options.bind_addresses.clone(),
             timeouts: options.timeouts,
             dial,
             ..ClientOptions::new(options.helo_name.clone())
         };
+        let policy_options = PolicyOptions {
+            smtp_port: options.smtp_port,
+            allow_private_networks: options.allow_private_networks,
+            ..options.policies.clone()
+        };
+        let secure = options.secure_resolver.clone();
+        let policies = Policies::new(resolver.clone(), secure, &tls, &policy_options);
         let figures = Figures::new();
         Ok(Arc::new_cyclic(|node: &Weak<Self>| Self {
             journal: Journal::new(log, blocking, figures.append_seconds.clone()),
@@ -138,6 +146,7 @@ impl Node {
             blocking,
             client,
             tls,
+            policies,
             clock,
             options,
             figures,

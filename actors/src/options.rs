@@ -1,14 +1,16 @@
 //! What the platform is made of and how it is set.
 
-use std::{fmt, net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt, net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use eventlog::{EventLog, Vault};
 use mail::{
-    dns::Resolver,
-    smtp::{SMTP_PORT, Smarthost, Timeouts, TlsMode},
+    dns::{Resolver, secure::SecureResolver},
+    policy::PolicyOptions,
+    smtp::{SMTP_PORT, Smarthost, Timeouts},
 };
 use model::{
     address::DomainName,
+    delivery::TlsDemand,
     retry::RetryPolicy,
     shaping::{Limits, Rule, Rules},
 };
@@ -51,8 +53,15 @@ pub struct PlatformOptions {
     pub smtp_port: u16,
     /// Where everything goes instead of to the receivers' own mail hosts.
     pub smarthost: Option<Smarthost>,
-    /// How connections to mail hosts are secured.
-    pub tls: TlsMode,
+    /// What is demanded of the way to receivers where nobody demands more.
+    pub tls: TlsDemand,
+    /// Domains to which TLS is required, whatever [`PlatformOptions::tls`] says.
+    pub require_tls_for: HashSet<DomainName>,
+    /// Where and how MTA-STS policies are looked for. The port of mail hosts and whether private
+    /// networks are allowed are taken from the options here.
+    pub policies: PolicyOptions,
+    /// Asks for TLSA records; without it DANE is not used.
+    pub secure_resolver: Option<SecureResolver>,
     /// More certificates to trust besides the public roots, in DER.
     pub extra_roots: Vec<Vec<u8>>,
     /// Whether a mail host may have loopback, private or link-local addresses.
@@ -96,7 +105,10 @@ impl PlatformOptions {
             helo_name,
             smtp_port: SMTP_PORT,
             smarthost: None,
-            tls: TlsMode::Opportunistic,
+            tls: TlsDemand::Opportunistic,
+            require_tls_for: HashSet::new(),
+            policies: PolicyOptions::default(),
+            secure_resolver: None,
             extra_roots: Vec::new(),
             allow_private_networks: false,
             bind_addresses: Vec::new(),

@@ -6,6 +6,7 @@ use model::{
     ApiKeyId, AppId, MessageId, TemplateId, TenantId, Timestamp,
     address::Mailbox,
     content::Body,
+    delivery::TlsDemand,
     message::{MessageStatus, Tag},
     retry::Lifetime,
     template::Slug,
@@ -110,6 +111,8 @@ pub struct SendRequest {
     pub tags: Vec<Tag>,
     /// The caller's own values.
     pub metadata: BTreeMap<String, String>,
+    /// What is demanded of the way to the receivers.
+    pub tls: TlsDemand,
     /// Not before this time.
     pub scheduled_at: Option<Timestamp>,
     /// How long it is worth sending, from then on.

@@ -8,7 +8,7 @@ use eventlog::{ContentError, ContentLocation, EventLog, Purpose, ReplyKey, Seale
 use model::{
     EventId, MessageId, RecipientIndex, Timestamp,
     content::Head,
-    delivery::{BounceClass, Peer},
+    delivery::{BounceClass, Peer, TlsRule, Verification},
     event::SealedText,
     message::{Attempt, FailureReason, MessageEvent, RecordedAnswer},
 };
@@ -21,7 +21,7 @@ use crate::{
         Time,
         message::{
             EventKind, EventWire, MessageAnswer, MessageWire, RecipientWire, ResponseWire,
-            SmtpWire, TemplateUsed, TlsWire,
+            SmtpWire, TemplateUsed, TlsRuleWire, TlsWire, VerificationWire,
         },
         send::Sender,
     },
@@ -256,6 +256,10 @@ impl About<'_> {
             mx: peer.map(|peer| peer.mx.to_string()),
             ip: peer.and_then(|peer| peer.ip).map(|ip| ip.to_string()),
             tls: peer.and_then(tls),
+            tls_rule: peer.and_then(|peer| peer.tls_rule).map(rule),
+            tls_failure: peer
+                .and_then(|peer| peer.tls_failure)
+                .map(|failure| failure.result_type().to_owned()),
         }
     }
 
@@ -281,7 +285,23 @@ fn tls(peer: &Peer) -> Option<TlsWire> {
         version: tls.version.to_string(),
         cipher: tls.cipher.to_string(),
         verified: tls.verified,
+        verification: match tls.verification() {
+            Verification::None => VerificationWire::None,
+            Verification::Pkix => VerificationWire::Pkix,
+            Verification::MtaSts => VerificationWire::MtaSts,
+            Verification::Dane => VerificationWire::Dane,
+        },
+        certificate_sha256: tls.certificate_sha256.as_deref().map(ToOwned::to_owned),
     })
+}
+
+const fn rule(rule: TlsRule) -> TlsRuleWire {
+    match rule {
+        TlsRule::Required => TlsRuleWire::Required,
+        TlsRule::MtaSts => TlsRuleWire::MtaSts,
+        TlsRule::MtaStsTesting => TlsRuleWire::MtaStsTesting,
+        TlsRule::Dane => TlsRuleWire::Dane,
+    }
 }
 
 const fn bounce(class: BounceClass) -> &'static str {

@@ -11,6 +11,7 @@ use actors::{MAX_BATCH, SendRequest};
 use model::{
     Timestamp,
     content::Body,
+    delivery::TlsDemand,
     message::{MAX_SCHEDULE_AHEAD, MAX_TAGS, Tag},
     retry::Lifetime,
 };
@@ -81,6 +82,7 @@ fn read_fields(
     let metadata = metadata(&mut fields, findings);
     let scheduled_at = scheduled_at(&mut fields, now, findings);
     let expires_after = expires_after(&mut fields, findings);
+    let tls = tls(&mut fields, findings);
     fields.finish(findings);
     let subject = subject?;
     Some(SendRequest {
@@ -94,6 +96,7 @@ fn read_fields(
         template,
         tags,
         metadata,
+        tls,
         scheduled_at,
         expires_after,
         idempotency_key: None,
@@ -201,6 +204,17 @@ fn expires_after(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<Lif
     let given = fields.text("expiresAfter", findings)?;
     let path = fields.path("expiresAfter");
     Lifetime::parse(&given).map_err(|error| findings.add(path, error.to_string())).ok()
+}
+
+fn tls(fields: &mut Fields<'_>, findings: &mut Findings) -> TlsDemand {
+    match fields.text("tls", findings).as_deref() {
+        None | Some("opportunistic") => TlsDemand::Opportunistic,
+        Some("required") => TlsDemand::Required,
+        Some(_) => {
+            findings.add(fields.path("tls"), "must be `opportunistic` or `required`");
+            TlsDemand::Opportunistic
+        }
+    }
 }
 
 /// Control characters, and the two of Unicode that break lines in some programs.

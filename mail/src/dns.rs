@@ -12,6 +12,7 @@
 
 mod address;
 pub mod route;
+pub mod secure;
 mod source;
 
 use std::{
@@ -21,7 +22,7 @@ use std::{
 };
 
 use hickory_resolver::{
-    TokioResolver,
+    ResolverBuilder, TokioResolver,
     config::{
         ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
         ServerOrderingStrategy,
@@ -300,6 +301,13 @@ fn host(name: &Name) -> Box<str> {
 }
 
 fn build(options: &DnsOptions, cache_entries: u64) -> Result<TokioResolver, DnsSetupError> {
+    builder(options, cache_entries)?.build().map_err(|error| DnsSetupError(Box::new(error)))
+}
+
+fn builder(
+    options: &DnsOptions,
+    cache_entries: u64,
+) -> Result<ResolverBuilder<TokioRuntimeProvider>, DnsSetupError> {
     let provider = TokioRuntimeProvider::default();
     let system = |error| DnsSetupError(Box::new(error));
     let mut builder = match &options.servers {
@@ -311,7 +319,7 @@ fn build(options: &DnsOptions, cache_entries: u64) -> Result<TokioResolver, DnsS
         None => TokioResolver::builder(provider).map_err(system)?,
     };
     adjust(builder.options_mut(), options, cache_entries);
-    builder.build().map_err(system)
+    Ok(builder)
 }
 
 fn adjust(resolver: &mut ResolverOpts, options: &DnsOptions, cache_entries: u64) {

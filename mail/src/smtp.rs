@@ -35,9 +35,9 @@ mod wire;
 pub use connect::{ConnectFailure, connect};
 pub use dial::{Dial, Dialling, Tcp};
 pub use extensions::Extensions;
-pub use options::{ClientOptions, Credentials, SMTP_PORT, Timeouts, TlsMode};
+pub use options::{ClientOptions, Credentials, SMTP_PORT, Timeouts, TlsPolicy};
 pub use session::{Connection, Envelope, Transaction};
 pub use smarthost::{InvalidSmarthost, Smarthost};
-pub use tls::{InvalidRoot, TlsClient};
+pub use tls::{Dane, InvalidRoot, TlsClient, Tlsa};
 
 pub use crate::stream::{Duplex, Socket};

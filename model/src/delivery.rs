@@ -4,12 +4,14 @@
 //! decides whether a person is gone, and the rule never guesses what the wire saw.
 
 mod bounce;
+mod tls;
 
 use std::{fmt, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
 pub use self::bounce::{BounceClass, TEXT_RULES, TextRule};
+pub use self::tls::{Tls, TlsDemand, TlsFailure, TlsRule, Verification};
 
 /// Longest reply text that is kept, in octets. RFC 5321 limits a line to 512; replies of several
 /// lines are joined and cut here.
@@ -213,17 +215,6 @@ impl Fault {
     }
 }
 
-/// How the connection was secured.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Tls {
-    /// The protocol version, such as `TLSv1.3`.
-    pub version: Box<str>,
-    /// The cipher suite's IANA name.
-    pub cipher: Box<str>,
-    /// Whether the certificate was checked and found right.
-    pub verified: bool,
-}
-
 /// The host that was spoken to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Peer {
@@ -235,6 +226,19 @@ pub struct Peer {
     /// TLS, when the session was encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// The rule that the connection stood under, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_rule: Option<TlsRule>,
+    /// What was wrong with TLS, whether or not the rule forbade to go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_failure: Option<TlsFailure>,
+}
+
+impl Peer {
+    /// A host of which nothing is known but its name and address.
+    pub fn new(mx: &str, ip: Option<IpAddr>) -> Self {
+        Self { mx: mx.into(), ip, tls: None, tls_rule: None, tls_failure: None }
+    }
 }
 
 /// A reply, or what went wrong without one.

@@ -76,6 +76,7 @@ impl Size {
             }],
             tags: Vec::new(),
             template: None,
+            tls: model::delivery::TlsDemand::Opportunistic,
             size: 2_000,
             expires_at: self.at(message + 1),
             request: None,

@@ -73,6 +73,8 @@ fn config(arguments: &DevArguments, data_dir: &Path, dns: &DnsServer, sink: &Sin
     config.delivery.smtp_port = sink.address().port();
     config.delivery.helo_name = Some("lumora.sandbox.test".to_owned());
     config.delivery.allow_private_networks = true;
+    // Its own name server signs nothing.
+    config.delivery.dane = false;
     // A deferral should be seen to end while somebody watches.
     let retries = [2, 5, 15, 60].map(|seconds| Span(Duration::from_secs(seconds)));
     config.delivery.retry_schedule = Some(OneOrMany(retries.to_vec()));

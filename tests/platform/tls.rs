@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lumora::config::TlsSetting;
+use lumora::config::{OneOrMany, TlsSetting};
 use mail::sink::SinkOptions;
 use serde_json::json;
 
@@ -43,6 +43,8 @@ async fn offered_tls_is_used_and_recorded() {
     let tls = &read["events"][1]["smtp"]["tls"];
     assert_eq!((&tls["version"], &tls["verified"]), (&json!("TLSv1.3"), &json!(false)));
     assert!(tls["cipher"].as_str().unwrap().starts_with("TLS_"), "{tls}");
+    assert_eq!(tls["verification"], "none");
+    assert_eq!(tls["certificateSha256"].as_str().unwrap().len(), 64);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,4 +70,37 @@ async fn where_tls_is_required_a_host_without_it_gets_nothing() {
     let id = app.api.accepted(&email).await;
     app.api.becomes(&id, "sending").await;
     assert!(app.world.inbox.taken().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_or_a_domain_can_require_tls_and_no_open_connection_undercuts_it() {
+    for world in [World::new().await, encrypted_world().await] {
+        world.receives("reader.test");
+        world.receives("bank.test");
+        let app = TestApp::start_in(world, |config| {
+            config.delivery.require_tls_for = OneOrMany(vec!["bank.test".parse().unwrap()]);
+        })
+        .await;
+        // It leaves a connection behind, in clear or to nobody knows whom.
+        let easy = json!({ "to": ["ada@reader.test"], "subject": "s", "text": "t" });
+        let id = app.api.accepted(&easy).await;
+        app.api.becomes(&id, "delivered").await;
+        for strict in [
+            json!({ "to": ["ada@reader.test"], "subject": "s", "text": "t", "tls": "required" }),
+            json!({ "to": ["ada@bank.test"], "subject": "s", "text": "t" }),
+        ] {
+            let id = app.api.accepted(&strict).await;
+            let read = app.api.becomes(&id, "sending").await;
+            assert_eq!(kinds(&read)[1], "deferred");
+            let smtp = &read["events"][1]["smtp"];
+            assert_eq!((&smtp["tlsRule"], smtp.get("tls")), (&json!("required"), None), "{smtp}");
+            let failure = smtp["tlsFailure"].as_str().unwrap();
+            let expected = ["starttls-not-supported", "certificate-not-trusted"];
+            assert!(expected.contains(&failure), "{failure}");
+        }
+        assert_eq!(app.world.inbox.taken().len(), 1);
+        // The same site is not left in peace because of a rule that others do not have.
+        let id = app.api.accepted(&easy).await;
+        app.api.becomes(&id, "delivered").await;
+    }
 }

@@ -1,15 +1,12 @@
 //! Handing a message to the sites of its recipients, and taking their answers.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::future::join_all;
 use model::{
-    RecipientIndex, TenantId,
+    RecipientIndex, TenantId, Timestamp,
     address::DomainName,
-    delivery::{Answer as ModelAnswer, Fault, Outcome, Stage},
+    delivery::{Answer as ModelAnswer, Fault, Outcome, Stage, TlsDemand},
     event::SealedText,
     message::{Command, Message, MessageEvent, Report},
     shaping::Shape,
@@ -18,6 +15,7 @@ use model::{
 use super::{NotTried, State, Told};
 use crate::{
     letter::{Content, Letter, NoContent, Origin},
+    node::Node,
     registry::{Approached, Share},
     site::{Answer, Job, Lane, Msg as SiteMsg, SiteKey, Way},
     sourced::Sourced,
@@ -118,36 +116,31 @@ impl State {
         &self,
         due: Vec<RecipientIndex>,
     ) -> Vec<(Result<Direction, Fault>, Vec<RecipientIndex>)> {
-        let node = self.node();
+        let (node, now) = (self.node(), self.now());
+        let message = self.sourced.as_ref().map(Sourced::state);
+        let own = message.and_then(Message::accepted).map(|(_, accepted)| accepted.tls);
+        let demand = own.unwrap_or_default().max(node.options.tls);
         if let Some(relay) = &node.options.smarthost {
             let shape = node.rules.shape(None, &relay.host);
-            return vec![(Ok(Direction::new(Way::Smarthost, shape)), due)];
+            return vec![(Ok(Direction::new(Way::Smarthost(demand), shape)), due)];
         }
         let mut by_domain: BTreeMap<DomainName, Vec<RecipientIndex>> = BTreeMap::new();
-        let message = self.sourced.as_ref().map(Sourced::state);
         for recipient in due {
             if let Some(domain) = message.and_then(|message| domain_of(message, recipient)) {
                 by_domain.entry(domain.clone()).or_default().push(recipient);
             }
         }
-        let routes = join_all(by_domain.keys().map(|domain| node.router.route(domain))).await;
-        let mut ways = Vec::new();
-        let mut by_site: HashMap<_, usize> = HashMap::new();
-        for (route, (domain, recipients)) in routes.into_iter().zip(by_domain) {
-            match route {
-                Err(fault) => ways.push((Err(fault), recipients)),
-                Ok(route) => {
-                    let best = route.hosts.first().map_or("", |host| &*host.name);
-                    let shape = node.rules.shape(Some(&domain), best);
-                    let direction = Direction::new(Way::Mx(route), shape);
-                    let place = *by_site.entry(direction.site.clone()).or_insert_with(|| {
-                        ways.push((Ok(direction), Vec::new()));
-                        ways.len() - 1
-                    });
-                    if let Some((_, together)) = ways.get_mut(place) {
-                        together.extend(recipients);
-                    }
-                }
+        let found = by_domain.keys().map(|domain| mx_way(node, domain, demand, now));
+        let found = join_all(found).await;
+        let mut ways: Vec<(Result<Direction, Fault>, Vec<RecipientIndex>)> = Vec::new();
+        for (way, (_, recipients)) in found.into_iter().zip(by_domain) {
+            let shared = ways.iter_mut().find(|(known, _)| match (known, &way) {
+                (Ok(known), Ok(way)) => known.site == way.site && known.way.is_one_with(&way.way),
+                _ => false,
+            });
+            match shared {
+                Some((_, together)) => together.extend(recipients),
+                None => ways.push((way, recipients)),
             }
         }
         ways
@@ -261,6 +254,22 @@ impl State {
         let from = sourced.state().scheduled_until().map_or(accepted_at, |at| at.max(accepted_at));
         self.node().figures.delivery_seconds.record(sourced.at().since(from));
     }
+}
+
+/// By the mail hosts of a domain, on the terms of both ends.
+async fn mx_way(
+    node: &Node,
+    domain: &DomainName,
+    demand: TlsDemand,
+    now: Timestamp,
+) -> Result<Direction, Fault> {
+    let required = node.options.require_tls_for.contains(domain);
+    let demand = if required { TlsDemand::Required } else { demand };
+    let route = node.router.route(domain).await?;
+    let terms = node.policies.terms(domain, &route, demand, now).await?;
+    let best = route.hosts.first().map_or("", |host| &*host.name);
+    let shape = node.rules.shape(Some(domain), best);
+    Ok(Direction::new(Way::Mx(route, terms), shape))
 }
 
 fn domain_of(message: &Message, recipient: RecipientIndex) -> Option<&DomainName> {

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use mail::dns::route::{Route, SiteId};
-use model::{TenantId, Timestamp, address::EmailAddress, shaping::Shape};
+use mail::{
+    dns::route::{Route, SiteId},
+    policy::Terms,
+};
+use model::{TenantId, Timestamp, address::EmailAddress, delivery::TlsDemand, shaping::Shape};
 
 use super::{Answer, places::Place};
 use crate::letter::Letter;
@@ -28,17 +31,28 @@ pub(crate) enum Hosts {
 /// How to get to a site.
 #[derive(Debug, Clone)]
 pub(crate) enum Way {
-    /// By the receivers' own mail hosts.
-    Mx(Arc<Route>),
+    /// By the receivers' own mail hosts, on these terms.
+    Mx(Arc<Route>, Terms),
     /// By the relay in the settings.
-    Smarthost,
+    Smarthost(TlsDemand),
 }
 
 impl Way {
     pub(crate) fn hosts(&self) -> Hosts {
         match self {
-            Self::Mx(route) => Hosts::Mx(route.site.clone()),
-            Self::Smarthost => Hosts::Smarthost,
+            Self::Mx(route, _) => Hosts::Mx(route.site.clone()),
+            Self::Smarthost(_) => Hosts::Smarthost,
+        }
+    }
+
+    /// Whether recipients on both ways, to one site, can share a transaction.
+    pub(crate) fn is_one_with(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Mx(route, terms), Self::Mx(other_route, other_terms)) => {
+                route.site == other_route.site && terms == other_terms
+            }
+            (Self::Smarthost(demand), Self::Smarthost(other)) => demand == other,
+            (Self::Mx(..) | Self::Smarthost(_), _) => false,
         }
     }
 }

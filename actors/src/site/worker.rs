@@ -4,11 +4,14 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use mail::{
     dns::{LookupError, route::Candidate},
-    smtp::{ConnectFailure, Connection, Envelope, Transaction, connect},
+    policy::HostPolicies,
+    smtp::{ConnectFailure, Connection, Envelope, TlsPolicy, Transaction, connect},
 };
 use model::{
     Timestamp,
-    delivery::{Answer as Said, Fault, Outcome, Stage, Verdict},
+    delivery::{
+        Answer as Said, Fault, Outcome, Peer, Stage, TlsDemand, TlsFailure, TlsRule, Verdict,
+    },
     shaping::{Slowed, asks_for_less},
 };
 use ractor::ActorRef;
@@ -127,16 +130,19 @@ impl Attempt<'_> {
         kept: Option<Connection>,
         answer: &mut Answer,
     ) -> Result<Vec<Outcome>, Outcome> {
-        let opened = match kept {
+        let policies = self.policies().await;
+        // One that was opened under an easier rule is of no use to this message.
+        let opened = match Self::adopted(kept, &policies) {
             Some(kept) => Ok(kept),
-            None => self.open().await,
+            None => self.open(&policies).await,
         };
         let mut connection = opened.inspect_err(|outcome| self.no_connection(outcome))?;
         answer.begin(printed.sent.clone());
         let mut transaction = self.transact(&mut connection, envelope, printed).await;
         if transaction.retry_at_once {
             // It had died while it was kept, and the receiver has heard nothing.
-            connection = self.open().await.inspect_err(|outcome| self.no_connection(outcome))?;
+            let opened = self.open(&policies).await;
+            connection = opened.inspect_err(|outcome| self.no_connection(outcome))?;
             transaction = self.transact(&mut connection, envelope, printed).await;
         }
         let Transaction { outcomes, reusable, .. } = transaction;
@@ -173,15 +179,40 @@ impl Attempt<'_> {
         transaction
     }
 
-    /// A connection to the first host that grants one.
-    async fn open(&self) -> Result<Connection, Outcome> {
+    /// The connection that was kept, if it is such as its host must be; else it is closed.
+    fn adopted(kept: Option<Connection>, policies: &HostPolicies) -> Option<Connection> {
+        let mut connection = kept?;
+        let policy = policies.of(&connection.peer().mx).cloned();
+        if policy.is_ok_and(|policy| connection.adopt(&policy)) {
+            return Some(connection);
+        }
+        tokio::spawn(connection.quit());
+        None
+    }
+
+    /// What the hosts must be.
+    async fn policies(&self) -> HostPolicies {
+        let relay = self.node.options.smarthost.as_ref();
+        match (self.way, relay) {
+            (Way::Mx(route, terms), _) => self.node.policies.of_hosts(terms, route).await,
+            (Way::Smarthost(demand), relay) => {
+                let set = relay.map_or(TlsPolicy::Required, |relay| relay.tls.clone());
+                let raised = set == TlsPolicy::Opportunistic && *demand == TlsDemand::Required;
+                HostPolicies::same(if raised { TlsPolicy::Required } else { set })
+            }
+        }
+    }
+
+    /// A connection to the first host that grants one such as it must be.
+    async fn open(&self, policies: &HostPolicies) -> Result<Connection, Outcome> {
         let node = self.node;
-        let (candidates, client) = match self.way {
-            Way::Mx(route) => {
-                let found = node.router.candidates(route, node.lots.bits()).await;
+        let (candidates, mut client) = match self.way {
+            Way::Mx(route, _) => {
+                let route = policies.passable(route).map_err(|refused| no_passage(&refused))?;
+                let found = node.router.candidates(&route, node.lots.bits()).await;
                 (found.map_err(|fault| Outcome::fault(Stage::Dns, fault))?, node.client.clone())
             }
-            Way::Smarthost => self.smarthost().await?,
+            Way::Smarthost(_) => self.smarthost().await?,
         };
         let begun = Instant::now();
         let mut worst: Option<Outcome> = None;
@@ -189,6 +220,8 @@ impl Attempt<'_> {
             if worst.is_some() && begun.elapsed() > CONNECT_BUDGET {
                 break;
             }
+            let Ok(policy) = policies.of(mx) else { continue };
+            client.tls = policy.clone();
             match connect(mx, *ip, &client, &node.tls).await {
                 Ok(connection) => {
                     node.figures.connections.increment(1);
@@ -226,8 +259,10 @@ impl Attempt<'_> {
 
     /// None of the hosts granted a connection.
     fn no_connection(&self, outcome: &Outcome) {
-        // A verdict on the domain is none on the site, and the DNS remembers its own failures.
-        if outcome.stage != Stage::Dns && outcome.verdict() == Verdict::Deferred {
+        // A verdict on the domain is none on the site, and the DNS remembers its own failures. So
+        // it is with a rule for TLS: others may send there without it.
+        let by_rule = outcome.answer == Said::Fault(Fault::TlsRequired);
+        if outcome.stage != Stage::Dns && !by_rule && outcome.verdict() == Verdict::Deferred {
             self.trouble(outcome);
         }
     }
@@ -266,6 +301,16 @@ impl Attempt<'_> {
             tokio::spawn(connection.quit());
         }
     }
+}
+
+/// No mail host is such as the receiver's rules want it.
+fn no_passage((mx, failure): &(Box<str>, TlsFailure)) -> Outcome {
+    let rule = match failure {
+        TlsFailure::DnssecInvalid => TlsRule::Dane,
+        _ => TlsRule::MtaSts,
+    };
+    let peer = Peer { tls_rule: Some(rule), tls_failure: Some(*failure), ..Peer::new(mx, None) };
+    Outcome { peer: Some(peer), ..Outcome::fault(Stage::StartTls, Fault::TlsRequired) }
 }
 
 fn is_closing(outcome: &Outcome) -> bool {

@@ -136,18 +136,52 @@ pub(crate) struct SmtpWire {
     /// How the connection was encrypted; absent when it was not.
     #[oai(skip_serializing_if_is_none)]
     pub tls: Option<TlsWire>,
+    /// The rule that TLS stood under: `required` by you or the server's configuration, `mta_sts`,
+    /// `mta_sts_testing` or `dane` by the receiver. Absent when there was none.
+    #[oai(skip_serializing_if_is_none)]
+    pub tls_rule: Option<TlsRuleWire>,
+    /// What was wrong with TLS, in the words of RFC 8460, section 4.3; where no rule forbade it,
+    /// the mail went all the same.
+    #[oai(skip_serializing_if_is_none)]
+    pub tls_failure: Option<String>,
+}
+
+/// The rule that TLS stood under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename = "TlsRule", rename_all = "snake_case")]
+pub(crate) enum TlsRuleWire {
+    Required,
+    MtaSts,
+    MtaStsTesting,
+    Dane,
 }
 
 /// How a connection was encrypted.
 #[derive(Object, Clone)]
-#[oai(rename = "Tls", example)]
+#[oai(rename = "Tls", rename_all = "camelCase", example)]
 pub(crate) struct TlsWire {
     /// The protocol version.
     pub version: String,
     /// The cipher suite.
     pub cipher: String,
-    /// Whether the certificate was checked and found right.
+    /// Whether the mail server proved to be the one that was meant.
     pub verified: bool,
+    /// By what: a certificate for its name (`pkix`), the same with its domain's MTA-STS policy
+    /// (`mta_sts`), signed DNS (`dane`), or nothing (`none`).
+    pub verification: VerificationWire,
+    /// SHA-256 of the certificate that it showed, in hexadecimal; absent in old records.
+    #[oai(rename = "certificateSha256", skip_serializing_if_is_none)]
+    pub certificate_sha256: Option<String>,
+}
+
+/// By what a mail server proved to be the one that was meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename = "TlsVerification", rename_all = "snake_case")]
+pub(crate) enum VerificationWire {
+    None,
+    Pkix,
+    MtaSts,
+    Dane,
 }
 
 /// Something that happened to a message.
@@ -323,7 +357,16 @@ impl Example for SmtpWire {
     fn example() -> Self {
         let ResponseWire { code, enhanced_code, message, mx } = ResponseWire::example();
         let ip = Some("192.0.2.25".into());
-        Self { code, enhanced_code, message, mx, ip, tls: Some(TlsWire::example()) }
+        Self {
+            code,
+            enhanced_code,
+            message,
+            mx,
+            ip,
+            tls: Some(TlsWire::example()),
+            tls_rule: Some(TlsRuleWire::MtaSts),
+            tls_failure: None,
+        }
     }
 }
 
@@ -331,8 +374,12 @@ impl Example for TlsWire {
     fn example() -> Self {
         Self {
             version: "TLSv1.3".into(),
-            cipher: "TLS13_AES_256_GCM_SHA384".into(),
+            cipher: "TLS_AES_256_GCM_SHA384".into(),
             verified: true,
+            verification: VerificationWire::MtaSts,
+            certificate_sha256: Some(
+                "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
+            ),
         }
     }
 }

@@ -60,6 +60,10 @@ pub(crate) struct SendEmail {
     /// of at most 1000 characters.
     #[oai(validator(max_properties = 50))]
     pub metadata: Option<BTreeMap<String, String>>,
+    /// Whether mail servers must be spoken to with TLS and prove who they are: `required`, or the
+    /// mail waits and at last fails. `opportunistic`, the default, demands that only where the
+    /// receiver's own policy does.
+    pub tls: Option<TlsDemandWire>,
     /// Not before this time (RFC 3339), at most 30 days ahead. A time that has passed means now.
     pub scheduled_at: Option<Time>,
     /// How long the message is worth sending, from now or from `scheduledAt`: a number and `s`,
@@ -68,6 +72,14 @@ pub(crate) struct SendEmail {
     /// holds, which this may exceed.
     #[oai(validator(pattern = "^[0-9]{1,9}[smhd]$"))]
     pub expires_after: Option<String>,
+}
+
+/// What is demanded of the way to the receivers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename = "TlsDemand", rename_all = "snake_case")]
+pub(crate) enum TlsDemandWire {
+    Opportunistic,
+    Required,
 }
 
 /// A template and what is put into it. It is named by `id` or by `slug`.
@@ -201,6 +213,7 @@ impl Example for SendEmail {
             headers: pair("X-Campaign", "autumn"),
             tags: one("invoice"),
             metadata: pair("orderId", "1042"),
+            tls: None,
             scheduled_at: None,
             expires_after: Some("24h".into()),
         }

@@ -8,12 +8,13 @@ use lettre::transport::smtp::{
     commands::{Auth, Ehlo, Starttls},
     extension::ClientId,
 };
-use model::delivery::{Answer, Fault, Outcome, Peer, Stage};
+use model::delivery::{Answer, Fault, Outcome, Peer, Stage, TlsFailure};
 use tokio::time::{Instant, timeout};
 
 use super::{
-    ClientOptions, Connection, Extensions, TlsClient, TlsMode,
+    ClientOptions, Connection, Extensions, TlsClient, TlsPolicy,
     session::{CLOSING, Lost},
+    tls::Secured,
     wire::Wire,
 };
 use crate::stream::{Socket, Stream};
@@ -30,8 +31,8 @@ pub struct ConnectFailure {
 /// Why `open` gave up.
 enum Failed {
     Lost(Lost),
-    /// The handshake of an offered STARTTLS failed.
-    Handshake,
+    /// There is no TLS such as the policy wants: none offered, or the handshake failed.
+    Tls(TlsFailure),
 }
 
 impl From<Lost> for Failed {
@@ -56,21 +57,27 @@ pub async fn connect(
     options: &ClientOptions,
     tls: &TlsClient,
 ) -> Result<Connection, ConnectFailure> {
-    let mut peer = Peer { mx: mx.into(), ip: Some(ip), tls: None };
-    let lost = match open(&peer, ip, options, tls, options.tls).await {
+    let mut peer = Peer { tls_rule: options.tls.rule(), ..Peer::new(mx, Some(ip)) };
+    if options.tls == (TlsPolicy::Testing { named: false }) {
+        peer.tls_failure = Some(TlsFailure::MxNotInPolicy);
+    }
+    let lost = match open(&peer, ip, options, tls, &options.tls).await {
         Ok(connection) => return Ok(connection),
         Err(Failed::Lost(lost)) => lost,
-        // In clear is better than not at all, where nothing forbids it (RFC 7435).
-        Err(Failed::Handshake) if options.tls == TlsMode::Opportunistic => {
-            match open(&peer, ip, options, tls, TlsMode::Never).await {
-                Ok(connection) => return Ok(connection),
-                Err(Failed::Lost(lost)) => lost,
-                Err(Failed::Handshake) => Lost::fault(Stage::StartTls, Fault::Protocol),
+        Err(Failed::Tls(failure)) => {
+            peer.tls_failure = Some(failure);
+            // In clear is better than not at all, where nothing forbids it (RFC 7435).
+            if options.tls.allows_clear() {
+                match open(&peer, ip, options, tls, &TlsPolicy::Never).await {
+                    Ok(connection) => return Ok(connection),
+                    Err(Failed::Lost(lost)) => lost,
+                    Err(Failed::Tls(_)) => Lost::fault(Stage::StartTls, Fault::Protocol),
+                }
+            } else {
+                Lost::fault(Stage::StartTls, Fault::TlsRequired)
             }
         }
-        Err(Failed::Handshake) => Lost::fault(Stage::StartTls, Fault::TlsRequired),
     };
-    peer.tls = None;
     let next_host = lost.stage != Stage::Auth
         || !matches!(lost.answer, Answer::Fault(Fault::AuthRefused | Fault::TlsRequired));
     let outcome = Outcome { stage: lost.stage, answer: lost.answer, peer: Some(peer) };
@@ -82,16 +89,16 @@ async fn open(
     ip: IpAddr,
     options: &ClientOptions,
     tls: &TlsClient,
-    mode: TlsMode,
+    policy: &TlsPolicy,
 ) -> Result<Connection, Failed> {
     let mut peer = peer.clone();
     let socket = dial(ip, options).await?;
-    let stream = if mode == TlsMode::Implicit {
-        secure(socket, &mut peer, options, tls, true).await?
+    let stream = if *policy == TlsPolicy::Implicit {
+        secure(socket, &mut peer, options, tls, policy).await?
     } else {
         Stream::Plain(socket)
     };
-    let mut connection = Connection::new(Wire::new(stream), peer, options.timeouts);
+    let mut connection = Connection::new(Wire::new(stream), peer, options.timeouts, policy.clone());
     let deadline = Instant::now() + options.timeouts.greeting;
     let greeting = connection.hear(Stage::Greeting, deadline).await?;
     if !greeting.is_class(2) {
@@ -100,8 +107,8 @@ async fn open(
     if let Err(lost) = hello(&mut connection, options).await {
         return Err(leave(connection, lost).await);
     }
-    if matches!(mode, TlsMode::Opportunistic | TlsMode::Required) {
-        connection = start_tls(connection, options, tls, mode == TlsMode::Required).await?;
+    if policy.starts_tls() {
+        connection = start_tls(connection, options, tls, policy).await?;
     }
     if options.credentials.is_some()
         && let Err(lost) = authenticate(&mut connection, options).await
@@ -152,14 +159,17 @@ async fn secure(
     peer: &mut Peer,
     options: &ClientOptions,
     tls: &TlsClient,
-    strict: bool,
+    policy: &TlsPolicy,
 ) -> Result<Stream, Failed> {
-    let handshake = tls.handshake(socket, &peer.mx, strict);
-    let (stream, told) = timeout(options.timeouts.handshake, handshake)
+    let handshake = tls.handshake(socket, &peer.mx, policy);
+    let Secured { stream, tls, unverified } = timeout(options.timeouts.handshake, handshake)
         .await
-        .map_err(|_| Failed::Handshake)?
-        .map_err(|_| Failed::Handshake)?;
-    peer.tls = Some(told);
+        .map_err(|_| Failed::Tls(TlsFailure::ValidationFailure))?
+        .map_err(Failed::Tls)?;
+    peer.tls = Some(tls);
+    if matches!(policy, TlsPolicy::Testing { .. }) {
+        peer.tls_failure = peer.tls_failure.or(unverified);
+    }
     Ok(Stream::Tls(Box::new(stream.into())))
 }
 
@@ -189,22 +199,25 @@ async fn hello(connection: &mut Connection, options: &ClientOptions) -> Result<(
     }
 }
 
-/// STARTTLS (RFC 3207). Without `required`, a server that does not offer it or takes the offer
-/// back is spoken to in clear.
+/// STARTTLS (RFC 3207). Where the policy allows it, a server that does not offer it or takes the
+/// offer back is spoken to in clear.
 async fn start_tls(
     mut connection: Connection,
     options: &ClientOptions,
     tls: &TlsClient,
-    required: bool,
+    policy: &TlsPolicy,
 ) -> Result<Connection, Failed> {
     let agreed = connection.extensions.starttls && {
         let asked = connection.ask(Stage::StartTls, Starttls, options.timeouts.hello).await;
         asked.map_err(or_handshake)?.is_class(2)
     };
     if !agreed {
-        if required {
-            let lost = Lost::fault(Stage::StartTls, Fault::TlsRequired);
-            return Err(leave(connection, lost).await);
+        if !policy.allows_clear() {
+            connection.quit().await;
+            return Err(Failed::Tls(TlsFailure::StarttlsNotSupported));
+        }
+        if matches!(policy, TlsPolicy::Testing { .. }) {
+            connection.peer.tls_failure = Some(TlsFailure::StarttlsNotSupported);
         }
         return Ok(connection);
     }
@@ -218,13 +231,13 @@ async fn start_tls(
         .into_stream()
         .take_socket()
         .ok_or(Failed::fault(Stage::StartTls, Fault::Protocol))?;
-    let stream = secure(socket, &mut peer, options, tls, required).await?;
-    let mut connection = Connection::new(Wire::new(stream), peer, options.timeouts);
+    let stream = secure(socket, &mut peer, options, tls, policy).await?;
+    let mut connection = Connection::new(Wire::new(stream), peer, options.timeouts, policy.clone());
     match hello(&mut connection, options).await {
         Ok(()) => Ok(connection),
         Err(lost) => match or_handshake(lost) {
             Failed::Lost(lost) => Err(leave(connection, lost).await),
-            failed @ Failed::Handshake => Err(failed),
+            failed @ Failed::Tls(_) => Err(failed),
         },
     }
 }
@@ -233,7 +246,7 @@ async fn start_tls(
 /// client only then), cannot do TLS with us.
 fn or_handshake(lost: Lost) -> Failed {
     match lost.answer {
-        Answer::Fault(Fault::Disconnected) => Failed::Handshake,
+        Answer::Fault(Fault::Disconnected) => Failed::Tls(TlsFailure::ValidationFailure),
         Answer::Fault(_) | Answer::Reply(_) => Failed::Lost(lost),
     }
 }

@@ -2,7 +2,9 @@
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
-use model::address::DomainName;
+use model::{address::DomainName, delivery::TlsRule};
+
+use super::Dane;
 
 use super::dial::{Dial, Tcp};
 
@@ -10,24 +12,53 @@ use super::dial::{Dial, Tcp};
 pub const SMTP_PORT: u16 = 25;
 
 /// How a connection is secured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum TlsMode {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlsPolicy {
     /// In clear, even where STARTTLS is offered.
     Never,
     /// STARTTLS whenever it is offered, with any certificate; in clear when the handshake fails
     /// (RFC 7435).
     Opportunistic,
+    /// The same, and what a policy would have forbidden is told: MTA-STS in mode `testing`.
+    Testing {
+        /// Whether the policy names the mail host.
+        named: bool,
+    },
+    /// STARTTLS with any certificate, or no delivery: the receiver has TLSA records and none that
+    /// can be used (RFC 7672, section 2.2).
+    Encrypted,
     /// STARTTLS with a certificate that names the mail host and leads to a trusted root, or no
     /// delivery.
     Required,
-    /// TLS from the first octet (RFC 8314) with such a certificate: for smarthosts.
+    /// The same, for an MTA-STS policy in mode `enforce` that names the mail host.
+    MtaSts,
+    /// STARTTLS with a certificate that the receiver's signed DNS names, or no delivery.
+    Dane(Arc<Dane>),
+    /// TLS from the first octet (RFC 8314) with a certificate as for [`TlsPolicy::Required`]: for
+    /// smarthosts.
     Implicit,
 }
 
-impl TlsMode {
+impl TlsPolicy {
     /// Whether mail may go out in clear.
-    pub const fn allows_clear(self) -> bool {
-        matches!(self, Self::Never | Self::Opportunistic)
+    pub const fn allows_clear(&self) -> bool {
+        matches!(self, Self::Never | Self::Opportunistic | Self::Testing { .. })
+    }
+
+    /// Whether STARTTLS is looked for.
+    pub(super) const fn starts_tls(&self) -> bool {
+        !matches!(self, Self::Never | Self::Implicit)
+    }
+
+    /// What it is called in records.
+    pub const fn rule(&self) -> Option<TlsRule> {
+        match self {
+            Self::Never | Self::Opportunistic => None,
+            Self::Testing { .. } => Some(TlsRule::MtaStsTesting),
+            Self::Encrypted | Self::Dane(_) => Some(TlsRule::Dane),
+            Self::Required | Self::Implicit => Some(TlsRule::Required),
+            Self::MtaSts => Some(TlsRule::MtaSts),
+        }
     }
 }
 
@@ -106,7 +137,7 @@ pub struct ClientOptions {
     /// The port to dial. Configuration alone sets it, never data.
     pub port: u16,
     /// How connections are secured.
-    pub tls: TlsMode,
+    pub tls: TlsPolicy,
     /// Addresses to dial from. Empty: the system's choice. With several of one family the same
     /// receiver always sees the same one, for greylisting remembers it.
     pub bind: Vec<IpAddr>,
@@ -124,7 +155,7 @@ impl ClientOptions {
         Self {
             helo_name,
             port: SMTP_PORT,
-            tls: TlsMode::Opportunistic,
+            tls: TlsPolicy::Opportunistic,
             bind: Vec::new(),
             timeouts: Timeouts::default(),
             credentials: None,

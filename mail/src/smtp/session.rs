@@ -7,11 +7,11 @@ use std::fmt;
 use lettre::transport::smtp::commands::{Quit, Rset};
 use model::{
     address::EmailAddress,
-    delivery::{Answer, Fault, Outcome, Peer, Stage},
+    delivery::{Answer, Fault, Outcome, Peer, Stage, Tls, Verification},
 };
 use tokio::time::Instant;
 
-use super::{Extensions, Timeouts, reply::Lines, wire::Wire};
+use super::{Extensions, Timeouts, TlsPolicy, reply::Lines, wire::Wire};
 
 /// The code by which a server says that it closes the connection, whatever it was asked.
 pub(super) const CLOSING: u16 = 421;
@@ -73,6 +73,8 @@ pub struct Connection {
     pub(super) peer: Peer,
     pub(super) extensions: Extensions,
     pub(super) timeouts: Timeouts,
+    /// What it was opened under.
+    policy: TlsPolicy,
     opened_at: Instant,
     transactions: u32,
     /// Whether a transaction was begun that the server may still hold: RSET goes first.
@@ -82,12 +84,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(wire: Wire, peer: Peer, timeouts: Timeouts) -> Self {
+    pub(super) fn new(wire: Wire, peer: Peer, timeouts: Timeouts, policy: TlsPolicy) -> Self {
         Self {
             wire,
             peer,
             extensions: Extensions::default(),
             timeouts,
+            policy,
             opened_at: Instant::now(),
             transactions: 0,
             dirty: false,
@@ -98,6 +101,32 @@ impl Connection {
     /// Who is at the other end, and how the connection is secured.
     pub const fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Whether mail under this policy may use the connection, which may have been opened under
+    /// another one. If so, outcomes tell of this policy from now on.
+    pub fn adopt(&mut self, policy: &TlsPolicy) -> bool {
+        let verification = self.peer.tls.as_ref().map(Tls::verification);
+        let by_name = matches!(verification, Some(Verification::Pkix | Verification::MtaSts));
+        let fulfils = match policy {
+            TlsPolicy::Never | TlsPolicy::Opportunistic => true,
+            // What a fresh connection would find wrong is to be told each time.
+            TlsPolicy::Testing { named } => (*named && by_name) || self.policy == *policy,
+            TlsPolicy::Encrypted => verification.is_some(),
+            TlsPolicy::Required | TlsPolicy::MtaSts | TlsPolicy::Implicit => by_name,
+            TlsPolicy::Dane(_) => self.policy == *policy && verification.is_some(),
+        };
+        if fulfils {
+            self.peer.tls_rule = policy.rule();
+            if let Some(tls) = &mut self.peer.tls
+                && by_name
+            {
+                let by_policy = *policy == TlsPolicy::MtaSts;
+                tls.verification =
+                    Some(if by_policy { Verification::MtaSts } else { Verification::Pkix });
+            }
+        }
+        fulfils
     }
 
     /// What the server offers.

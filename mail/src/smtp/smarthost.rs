@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::options::{ClientOptions, Credentials, SMTP_PORT, TlsMode};
+use super::options::{ClientOptions, Credentials, SMTP_PORT, TlsPolicy};
 
 /// The port of submission (RFC 6409), and of submission inside TLS (RFC 8314).
 const SUBMISSION_PORT: u16 = 587;
@@ -25,7 +25,7 @@ pub struct Smarthost {
     /// The port.
     pub port: u16,
     /// How it is secured.
-    pub tls: TlsMode,
+    pub tls: TlsPolicy,
     /// Who we are to it.
     pub credentials: Option<Credentials>,
 }
@@ -42,7 +42,7 @@ impl Smarthost {
     pub fn apply(&self, options: ClientOptions) -> ClientOptions {
         ClientOptions {
             port: self.port,
-            tls: self.tls,
+            tls: self.tls.clone(),
             credentials: self.credentials.clone(),
             ..options
         }
@@ -62,10 +62,10 @@ impl FromStr for Smarthost {
         let in_clear = scheme == "smtp+clear";
         let credentials = user.map(|user| read_credentials(user, in_clear)).transpose()?;
         let (tls, usual_port) = match (scheme, &credentials) {
-            ("smtp", None) => (TlsMode::Opportunistic, SMTP_PORT),
-            ("smtp", Some(_)) => (TlsMode::Required, SUBMISSION_PORT),
-            ("smtps", _) => (TlsMode::Implicit, SUBMISSIONS_PORT),
-            ("smtp+clear", _) => (TlsMode::Never, SMTP_PORT),
+            ("smtp", None) => (TlsPolicy::Opportunistic, SMTP_PORT),
+            ("smtp", Some(_)) => (TlsPolicy::Required, SUBMISSION_PORT),
+            ("smtps", _) => (TlsPolicy::Implicit, SUBMISSIONS_PORT),
+            ("smtp+clear", _) => (TlsPolicy::Never, SMTP_PORT),
             _ => return Err(InvalidSmarthost),
         };
         let (host, port) = read_place(place)?;
@@ -134,16 +134,16 @@ mod tests {
     #[test]
     fn urls_are_read() {
         let plain = read("smtp://relay.example");
-        assert_eq!((plain.tls, plain.port), (TlsMode::Opportunistic, 25));
+        assert_eq!((plain.tls, plain.port), (TlsPolicy::Opportunistic, 25));
         let submission = read("smtp://ada:p%40ss%3a@relay.example");
-        assert_eq!((submission.tls, submission.port), (TlsMode::Required, 587));
+        assert_eq!((submission.tls, submission.port), (TlsPolicy::Required, 587));
         let credentials = submission.credentials.unwrap();
         assert_eq!((credentials.user.as_str(), credentials.password.as_str()), ("ada", "p@ss:"));
         assert!(!credentials.in_clear);
         let implicit = read("smtps://a:b@relay.example:4650/");
-        assert_eq!((implicit.tls, implicit.port), (TlsMode::Implicit, 4650));
+        assert_eq!((implicit.tls, implicit.port), (TlsPolicy::Implicit, 4650));
         let local = read("smtp+clear://a:b@[::1]:2525");
-        assert_eq!((local.tls, local.port, &*local.host), (TlsMode::Never, 2525, "::1"));
+        assert_eq!((local.tls, local.port, &*local.host), (TlsPolicy::Never, 2525, "::1"));
         assert!(local.credentials.unwrap().in_clear);
     }
 

@@ -9,7 +9,7 @@ use mail::{
     sink::{
         AcceptAll, Action, Asked, MessageAction, Policy, Received, Sink, SinkOptions, SinkReply,
     },
-    smtp::{ClientOptions, Connection, Envelope, TlsClient, TlsMode, connect},
+    smtp::{ClientOptions, Connection, Envelope, TlsClient, TlsPolicy, connect},
 };
 use model::{
     address::EmailAddress,
@@ -203,7 +203,7 @@ async fn tls_is_used_when_offered_and_its_certificate_judged_honestly() {
     let options_with = |tls| SinkOptions { tls: Some(tls), ..SinkOptions::default() };
     let (sink, mut received) = start(options_with(server), AcceptAll).await;
     let trusting = TlsClient::new(&[certificate]).unwrap();
-    let required = ClientOptions { tls: TlsMode::Required, ..options(&sink) };
+    let required = ClientOptions { tls: TlsPolicy::Required, ..options(&sink) };
     let opportunistic = options(&sink);
     for (client, options, mx, verified) in [
         (&no_tls(), &opportunistic, MX, Some(false)),
@@ -231,7 +231,7 @@ async fn tls_is_used_when_offered_and_its_certificate_judged_honestly() {
         assert!(connection.is_idle_alive());
         connection.quit().await;
     }
-    let never = ClientOptions { tls: TlsMode::Never, ..options(&sink) };
+    let never = ClientOptions { tls: TlsPolicy::Never, ..options(&sink) };
     let connection = connect(MX, HOME, &never, &trusting).await.unwrap();
     assert!(connection.peer().tls.is_none() && connection.extensions().starttls);
 }
@@ -239,7 +239,7 @@ async fn tls_is_used_when_offered_and_its_certificate_judged_honestly() {
 #[tokio::test]
 async fn required_tls_that_is_not_offered_is_no_delivery() {
     let (sink, _received) = start(SinkOptions::default(), AcceptAll).await;
-    let required = ClientOptions { tls: TlsMode::Required, ..options(&sink) };
+    let required = ClientOptions { tls: TlsPolicy::Required, ..options(&sink) };
     let failure = connect(MX, HOME, &required, &no_tls()).await.unwrap_err();
     assert_eq!(failure.outcome.answer, Answer::Fault(Fault::TlsRequired));
 }

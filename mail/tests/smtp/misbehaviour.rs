@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::scripted::{Act, Script, Scripted, say};
 use mail::smtp::{
-    ClientOptions, Connection, Envelope, Timeouts, TlsClient, TlsMode, Transaction, connect,
+    ClientOptions, Connection, Envelope, Timeouts, TlsClient, TlsPolicy, Transaction, connect,
 };
 use model::{
     address::EmailAddress,
@@ -479,7 +479,7 @@ async fn a_server_that_leaves_at_ehlo_after_refusing_it_is_quoted() {
 #[tokio::test]
 async fn tls_that_is_required_and_not_offered_sends_no_mail() {
     let server = Scripted::start(vec![Script::new(&["PIPELINING"])]).await;
-    let required = ClientOptions { tls: TlsMode::Required, ..options(&server) };
+    let required = ClientOptions { tls: TlsPolicy::Required, ..options(&server) };
     let failure = connect(MX, server.ip(), &required, &client()).await.unwrap_err();
     assert_eq!(short(&failure.outcome), (Stage::StartTls, Err(Fault::TlsRequired)));
     assert_eq!(server.heard(0), ["EHLO out.lumora.example", "QUIT"]);

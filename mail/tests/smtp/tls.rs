@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::certificate::certificate;
 use crate::scripted::{Act, Script, Scripted, say};
 use mail::smtp::{
-    ClientOptions, Connection, Credentials, Envelope, Smarthost, TlsClient, TlsMode, connect,
+    ClientOptions, Connection, Credentials, Envelope, Smarthost, TlsClient, TlsPolicy, connect,
 };
 use model::{
     address::EmailAddress,
@@ -43,7 +43,7 @@ async fn delivered(connection: &mut Connection) -> bool {
 #[tokio::test]
 async fn what_is_said_in_clear_behind_the_go_ahead_is_an_attack() {
     let injected = [Act::Say(b"220 go\r\n250 2.0.0 said in clear\r\n".to_vec())];
-    for mode in [TlsMode::Opportunistic, TlsMode::Required] {
+    for mode in [TlsPolicy::Opportunistic, TlsPolicy::Required] {
         let script = Script::new(&["STARTTLS"]).on("STARTTLS", 1, &injected);
         let server = Scripted::start(vec![script]).await;
         let options = ClientOptions { tls: mode, ..options(&server) };
@@ -72,7 +72,7 @@ async fn a_handshake_that_fails_is_followed_by_clear_text_unless_forbidden() {
         assert_eq!(server.connections(), 2);
         assert!(!server.heard(1).contains(&"STARTTLS".to_owned()));
 
-        let required = ClientOptions { tls: TlsMode::Required, ..opportunistic };
+        let required = ClientOptions { tls: TlsPolicy::Required, ..opportunistic };
         let failure = connect(MX, server.ip(), &required, &distrustful()).await.unwrap_err();
         assert_eq!(short(&failure.outcome), (Stage::StartTls, Err(Fault::TlsRequired)));
         assert_eq!(server.connections(), 3);
@@ -148,7 +148,7 @@ async fn a_password_is_sent_inside_tls_with_a_checked_certificate() {
     let server = Scripted::start(vec![script]).await;
     let url = format!("smtps://ada:secret@{MX}:{}", server.address.port());
     let smarthost: Smarthost = url.parse().unwrap();
-    let options = smarthost.apply(ClientOptions { tls: TlsMode::Never, ..options });
+    let options = smarthost.apply(ClientOptions { tls: TlsPolicy::Never, ..options });
     let mut connection = connect(&smarthost.host, server.ip(), &options, &trusting).await.unwrap();
     assert_eq!(server.heard(0)[1..4], ["AUTH LOGIN", "YWRh", "c2VjcmV0"]);
     assert!(delivered(&mut connection).await);
@@ -158,7 +158,7 @@ async fn a_password_is_sent_inside_tls_with_a_checked_certificate() {
 
 #[tokio::test]
 async fn a_password_never_leaves_in_clear_unless_configured() {
-    for mode in [TlsMode::Opportunistic, TlsMode::Never] {
+    for mode in [TlsPolicy::Opportunistic, TlsPolicy::Never] {
         let server = Scripted::start(vec![Script::new(&["AUTH PLAIN LOGIN"])]).await;
         let options =
             ClientOptions { tls: mode, credentials: Some(credentials(false)), ..options(&server) };

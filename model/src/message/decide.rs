@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     address::DomainName,
-    delivery::{Answer, Fault, Outcome, Stage, Verdict},
+    delivery::{Answer, Fault, Outcome, Stage, TlsDemand, Verdict},
     event::{RequestHash, SealedText},
     ids::{ApiKeyId, AppId, DomainId, RecipientIndex, TenantId},
     retry::{Jitter, Lifetime, RetryPolicy},
@@ -50,6 +50,8 @@ pub struct Accept {
     pub template: Option<TemplateUse>,
     /// Size of the content, in octets.
     pub size: u64,
+    /// What is demanded of the way to its receivers.
+    pub tls: TlsDemand,
     /// Not before this time.
     pub scheduled_at: Option<Timestamp>,
     /// How long it is worth sending; as long as others when its caller does not say.
@@ -178,6 +180,7 @@ fn decide_accept(
         recipients: accept.recipients.clone(),
         tags: accept.tags.clone(),
         template: accept.template,
+        tls: accept.tls,
         size: accept.size,
         expires_at: facts.retry.expires_at(until.unwrap_or(now), accept.expires_after),
         request: accept.request,

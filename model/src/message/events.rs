@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use crate::{
     address::DomainName,
     content::RecipientKind,
-    delivery::{BounceClass, EnhancedCode, Fault, Peer, Stage},
+    delivery::{BounceClass, EnhancedCode, Fault, Peer, Stage, TlsDemand},
     domain::Selector,
     event::{KeyedHash, RecipientHash, RequestHash, SealedText, events},
     ids::{ApiKeyId, AppId, DomainId, RecipientIndex, TemplateId, TenantId},
@@ -95,6 +95,9 @@ pub struct Accepted {
     /// The template that it was made with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<TemplateUse>,
+    /// What is demanded of the way to its receivers.
+    #[serde(default, skip_serializing_if = "TlsDemand::is_opportunistic")]
+    pub tls: TlsDemand,
     /// Size of the content, in octets.
     pub size: u64,
     /// When trying ends.

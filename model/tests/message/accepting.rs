@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use model::{
     RecipientIndex, Timestamp,
+    delivery::TlsDemand,
     event::KeyedHash,
     message::{
         Accepted, MAX_RECIPIENTS, MAX_SCHEDULE_AHEAD, MAX_TAGS, MessageEvent, MessageStatus,
@@ -24,6 +25,7 @@ fn accepted_as(draft: &model::message::Accept, expires_at: Timestamp) -> Message
         recipients: draft.recipients.clone(),
         tags: draft.tags.clone(),
         template: None,
+        tls: draft.tls,
         size: draft.size,
         expires_at,
         request: draft.request,
@@ -36,6 +38,7 @@ fn a_message_is_accepted_as_it_was_given() {
     let mut draft = draft(3);
     draft.tags = vec![Tag::parse("welcome").unwrap()];
     draft.request = Some(KeyedHash([5; 16]));
+    draft.tls = TlsDemand::Required;
     let given = Given::nothing()
         .when(NOW, &taking(draft.clone()))
         .then(&[accepted_as(&draft, NOW.plus(EXPIRE_AFTER))]);

@@ -2,7 +2,7 @@
 
 use model::{
     RecipientIndex,
-    delivery::{Answer, BounceClass, Fault, Outcome, Peer, Stage, Tls, Verdict},
+    delivery::{Answer, BounceClass, Fault, Outcome, Peer, Stage, Tls, Verdict, Verification},
     message::{
         Bounced, Deferred, Delivered, Failed, FailureReason, MessageEvent, RecipientStatus, Refusal,
     },
@@ -119,9 +119,16 @@ fn every_verdict_has_its_event() {
 
 #[test]
 fn who_answered_is_recorded_and_the_text_only_sealed() {
-    let tls = Tls { version: "TLSv1.3".into(), cipher: "AES".into(), verified: true };
+    let tls = Tls {
+        version: "TLSv1.3".into(),
+        cipher: "AES".into(),
+        verified: true,
+        verification: Some(Verification::MtaSts),
+        certificate_sha256: Some("00ff".into()),
+    };
     let ip = Some("2001:db8::25".parse().unwrap());
-    let peer = Peer { mx: "mx.d0.example".into(), ip, tls: Some(tls) };
+    let peer =
+        Peer { mx: "mx.d0.example".into(), ip, tls: Some(tls), tls_rule: None, tls_failure: None };
     let outcome = Outcome { peer: Some(peer.clone()), ..delivered() };
     let then = Given::accepted(1).when(NOW, &tried([(0, outcome)]));
     let [MessageEvent::Delivered(event)] = then.events() else { panic!("{then:?}") };

@@ -6,7 +6,7 @@ use model::{
     ApiKeyId, AppId, DomainId, Event, MessageId, RecipientIndex, StreamId, TenantId, Timestamp,
     address::DomainName,
     content::RecipientKind,
-    delivery::{Answer, EnhancedCode, Fault, Outcome, Reply, Stage},
+    delivery::{Answer, EnhancedCode, Fault, Outcome, Reply, Stage, TlsDemand},
     event::{KeyedHash, SealedText},
     message::{
         Accept, AcceptedRecipient, Attempt, Command, Facts, Message, MessageEvent, RecordedAnswer,
@@ -164,6 +164,7 @@ pub(crate) fn draft(recipients: usize) -> Accept {
         tags: Vec::new(),
         template: None,
         size: 1_000,
+        tls: TlsDemand::Opportunistic,
         scheduled_at: None,
         expires_after: None,
         request: None,

@@ -13,7 +13,7 @@ use model::{
     TenantId, Timestamp, UserId,
     address::{DomainName, EmailAddress, Mailbox},
     content::RecipientKind,
-    delivery::{Answer, EnhancedCode, Outcome, Peer, Reply, Stage, Tls},
+    delivery::{Answer, EnhancedCode, Outcome, Peer, Reply, Stage, Tls, TlsDemand},
     domain::{
         CheckedRecord, DkimAlgorithm, DkimKeyAdded, DkimKeyRetired, DomainAdded, DomainChecked,
         DomainEvent, DomainRemoved, DomainStatus, RecordPurpose, RecordStatus, Selector,
@@ -134,9 +134,14 @@ pub(crate) fn reply(stage: Stage, code: u16, enhanced: &str) -> Outcome {
             text: "OK".into(),
         }),
         peer: Some(Peer {
-            mx: "mx.one.example".into(),
-            ip: Some("192.0.2.1".parse().unwrap()),
-            tls: Some(Tls { version: "TLSv1.3".into(), cipher: "x".into(), verified: true }),
+            tls: Some(Tls {
+                version: "TLSv1.3".into(),
+                cipher: "x".into(),
+                verified: true,
+                verification: None,
+                certificate_sha256: None,
+            }),
+            ..Peer::new("mx.one.example", Some("192.0.2.1".parse().unwrap()))
         }),
     }
 }
@@ -386,6 +391,7 @@ impl World {
                 version,
             }),
             size: 1000,
+            tls: TlsDemand::Opportunistic,
             scheduled_at: draft.scheduled_in.map(|wait| self.now.plus(wait)),
             expires_after: None,
             request: None,

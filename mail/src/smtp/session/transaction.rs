@@ -50,7 +50,6 @@ struct Progress {
     surplus: Vec<usize>,
     /// Whether the server waits for the message.
     go_ahead: bool,
-    message_refused: bool,
 }
 
 impl Progress {
@@ -62,7 +61,6 @@ impl Progress {
             accepted: Vec::new(),
             surplus: Vec::new(),
             go_ahead: false,
-            message_refused: false,
         }
     }
 
@@ -80,9 +78,13 @@ impl Progress {
     }
 
     /// Opens the answers of those who were too many, for a transaction of their own; whether there
-    /// are any. Each transaction settles somebody, so there are never more than recipients.
+    /// are any. Each transaction settles somebody, so there are never more than recipients. A
+    /// message that was refused would be refused again.
     fn next_round(&mut self) -> bool {
-        if self.surplus.is_empty() || self.accepted.is_empty() {
+        let first = self.accepted.first().and_then(|at| self.answers.get(*at));
+        let taken = matches!(first, Some(Some((Stage::EndOfData, Answer::Reply(reply))))
+            if reply.is_positive());
+        if self.surplus.is_empty() || !taken {
             return false;
         }
         for recipient in std::mem::take(&mut self.surplus) {
@@ -196,8 +198,7 @@ impl Connection {
         loop {
             self.transactions = self.transactions.saturating_add(1);
             self.transact(envelope, screened, progress).await?;
-            // A message that was refused would be refused again.
-            if progress.message_refused || !progress.next_round() {
+            if !progress.next_round() {
                 return Ok(());
             }
         }
@@ -228,7 +229,6 @@ impl Connection {
         match (progress.go_ahead, progress.accepted.is_empty()) {
             (true, false) => {
                 let lines = self.transfer(screened, deadline).await?;
-                progress.message_refused = !lines.is_class(2);
                 let answer = Answer::Reply(lines.to_reply());
                 progress.answer_rest(Stage::EndOfData, &answer);
                 // The reply to the final dot ends the transaction either way.
