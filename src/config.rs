@@ -55,6 +55,8 @@ pub struct Config {
     pub dns: Dns,
     /// `delivery.*`
     pub delivery: Delivery,
+    /// `inbound.*`
+    pub inbound: Inbound,
     /// `limits.*`
     pub limits: Limits,
     /// `retention.*`
@@ -136,6 +138,26 @@ pub struct Delivery {
     pub ed25519_signature: bool,
 }
 
+/// Mail that is taken: bounces and complaints.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Inbound {
+    /// The address to listen on; nothing is taken when not set.
+    pub listen: Option<SocketAddr>,
+    /// The name as a mail host; `delivery.helo_name` when not set.
+    pub hostname: Option<String>,
+    /// Largest message, in octets.
+    pub max_message_bytes: usize,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Connections at once from one address, or one /64 of IPv6.
+    pub max_connections_per_address: usize,
+    /// How long a sender may be silent.
+    pub idle: Span,
+    /// How long a connection may last.
+    pub longest_connection: Span,
+}
+
 /// Bounds.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -164,6 +186,7 @@ impl Default for Config {
             portal: Portal::default(),
             dns: Dns::default(),
             delivery: Delivery::default(),
+            inbound: Inbound::default(),
             limits: Limits::default(),
             retention: RetentionSettings::default(),
         }
@@ -198,6 +221,20 @@ impl Default for Delivery {
             dane: true,
             allow_private_networks: false,
             ed25519_signature: false,
+        }
+    }
+}
+
+impl Default for Inbound {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            hostname: None,
+            max_message_bytes: 5_242_880,
+            max_connections: 50,
+            max_connections_per_address: 10,
+            idle: Span(Duration::from_mins(1)),
+            longest_connection: Span(Duration::from_mins(10)),
         }
     }
 }
@@ -254,6 +291,19 @@ impl Config {
         bounded("http.max_body_bytes", self.http.max_body_bytes, 1_024, 1 << 30)?;
         bounded("delivery.max_in_flight", self.delivery.max_in_flight, 1, 100_000)?;
         bounded("delivery.per_destination", self.delivery.per_destination, 1, 10_000)?;
+        let inbound = &self.inbound;
+        bounded("inbound.max_message_bytes", inbound.max_message_bytes, 65_536, 100 << 20)?;
+        bounded("inbound.max_connections", inbound.max_connections, 1, 10_000)?;
+        let of_one = inbound.max_connections_per_address;
+        bounded("inbound.max_connections_per_address", of_one, 1, 10_000)?;
+        for (key, span) in [
+            ("inbound.idle", inbound.idle),
+            ("inbound.longest_connection", inbound.longest_connection),
+        ] {
+            if span.0.is_zero() {
+                return Err(ConfigError::Invalid { key, problem: "must be above zero".to_owned() });
+            }
+        }
         bounded("delivery.smtp_port", usize::from(self.delivery.smtp_port), 1, 65_535)?;
         if self.retention.events != Retention::Forever {
             let problem = "only `forever`: events hold no personal data and are never pruned";
@@ -347,6 +397,8 @@ mod tests {
         assert_eq!(config.delivery.expire_after.0.as_secs(), 48 * 3_600);
         assert_eq!(config.master_key_file(), PathBuf::from("./data/master.key"));
         assert!(!config.delivery.allow_private_networks);
+        assert_eq!(config.inbound.listen, None);
+        assert_eq!(config.inbound.max_message_bytes, 5_242_880);
     }
 
     #[test]
@@ -439,6 +491,9 @@ mod tests {
             "[delivery]\nrequire_tls_for = [\"not a domain\"]",
             "[delivery]\nmta_sts = \"sometimes\"",
             "[http]\nmax_body_bytes = 1",
+            "[inbound]\nmax_connections = 0",
+            "[inbound]\nidle = \"0s\"",
+            "[inbound]\nlisten = \"everywhere\"",
             "[retention]\ncontent = \"soon\"",
             "[retention]\nevents = \"30d\"",
             "[portal]\nregistration = \"perhaps\"",

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use actors::{Clock as _, Machine, Platform, PlatformOptions, PlatformParts};
+use actors::{Clock as _, InboundOptions, Machine, Platform, PlatformOptions, PlatformParts};
 use eventlog::{EventLog, InstanceKey, Log, LogOptions, MasterKey, Notary, Vault};
 use mail::{
     dns::{
@@ -10,6 +10,7 @@ use mail::{
         secure::{SecureResolver, TrustAnchor},
     },
     policy::PolicyOptions,
+    sink::Sink,
     smtp::{InvalidSmarthost, Smarthost},
 };
 use model::{address::DomainName, delivery::TlsDemand};
@@ -24,7 +25,7 @@ use crate::{
     Failure,
     clock::SystemClock,
     config::{Config, Registration, Retention, TlsSetting},
-    retention, signing, telemetry,
+    inbound, retention, signing, telemetry,
 };
 
 /// The record, its keys and what is folded from it: all that the commands on a stopped server need.
@@ -113,8 +114,15 @@ fn open_stores(config: &Config) -> Result<Stores, Failure> {
 fn platform_options(config: &Config, deliver: bool) -> Result<PlatformOptions, Failure> {
     let delivery = &config.delivery;
     let (smarthost, helo_name) = (smarthost(config)?, helo_name(config)?);
+    let hostname = match &config.inbound.hostname {
+        Some(name) => DomainName::parse(name)
+            .map_err(|error| Failure::usage(format!("configuration: inbound.hostname: {error}")))?,
+        None => helo_name.clone(),
+    };
     Ok(PlatformOptions {
+        inbound: config.inbound.listen.map(|_| InboundOptions { hostname }),
         deliver,
+        public_url: config.public_url(),
         smtp_port: delivery.smtp_port,
         smarthost,
         tls: match delivery.tls {
@@ -179,6 +187,7 @@ pub struct Node {
     address: SocketAddr,
     stop_serving: oneshot::Sender<()>,
     serving: JoinHandle<std::io::Result<()>>,
+    inbound: Option<Sink>,
     upkeep: JoinSet<()>,
     ended: watch::Receiver<bool>,
 }
@@ -193,6 +202,7 @@ impl Node {
         let address = listener.local_addr().map_err(Failure::failed)?;
         let metrics = telemetry::metrics();
         let core = Core::open(config, true).await?;
+        let inbound = inbound::listen(&config.inbound, &core.platform).await?;
         let parts = api::ApiParts {
             platform: core.platform.clone(),
             read: core.read.clone(),
@@ -229,12 +239,17 @@ impl Node {
             let (log, read) = (Arc::clone(&core.log), core.read.clone());
             upkeep.spawn(retention::run(log, read, Arc::new(SystemClock), keep));
         }
-        Ok(Self { core, address, stop_serving, serving, upkeep, ended })
+        Ok(Self { core, address, stop_serving, serving, inbound, upkeep, ended })
     }
 
     /// Where the API listens.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where bounces and complaints are taken, if they are.
+    pub fn inbound_address(&self) -> Option<SocketAddr> {
+        self.inbound.as_ref().map(Sink::address)
     }
 
     /// The parts behind the API.
@@ -252,6 +267,10 @@ impl Node {
     /// Takes no more requests, finishes what is under way, closes the log.
     pub async fn stop(self, drain: Duration) -> Result<(), Failure> {
         drop((self.stop_serving, self.upkeep));
+        // Whoever is cut off here got no 250, and comes again.
+        if let Some(inbound) = self.inbound {
+            inbound.stop().await;
+        }
         let served = tokio::time::timeout(drain, self.serving).await;
         self.core.close(drain).await?;
         match served {

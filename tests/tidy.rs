@@ -42,6 +42,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("lettre", "mail"),
     ("mail-auth", "mail"),
     ("mail-builder", "mail"),
+    ("mail-parser", "mail"),
     ("hickory-resolver", "mail"),
     ("hickory-server", "sandbox"),
     ("minijinja", "templates"),

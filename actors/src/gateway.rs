@@ -9,7 +9,7 @@ use model::{
     content::{Body, Head, Recipient, RecipientKind},
     delivery::TlsDemand,
     domain::DomainStatus,
-    event::{KeyedHash, RecipientHash, RequestHash},
+    event::{KeyedHash, RequestHash},
     message::{
         self, Accept, AcceptedRecipient, Command, Facts, Message, SenderStanding, TemplateUse,
     },
@@ -217,7 +217,7 @@ impl Entry<'_> {
         let accepted = |recipient: &Recipient| AcceptedRecipient {
             kind: recipient.kind,
             domain: recipient.mailbox.email.domain().clone(),
-            hash: self.recipient_hash(&recipient.mailbox),
+            hash: suppressions::recipient_hash(self.node, &recipient.mailbox.email),
         };
         // Beyond the limit it is refused, however many there are.
         let counted = recipients.iter().take(message::MAX_RECIPIENTS + 1);
@@ -229,6 +229,7 @@ impl Entry<'_> {
             recipients: counted.map(accepted).collect(),
             tags: request.tags.clone(),
             template: None,
+            bulk: request.bulk,
             size: self.octets,
             tls: request.tls,
             scheduled_at: request.scheduled_at,
@@ -271,12 +272,6 @@ impl Entry<'_> {
         Ok(MessageId::from_bytes(first_half(hash)))
     }
 
-    fn recipient_hash(&self, mailbox: &Mailbox) -> RecipientHash {
-        let canonical = mailbox.email.canonical();
-        let hash = self.node.vault.keyed_hash(HashPurpose::Recipient, canonical.as_bytes());
-        KeyedHash(first_half(hash))
-    }
-
     /// By which a repetition is told from another request. The author counts as it was given, so
     /// that a change of the app's default sender does not make a repetition another request.
     pub(crate) fn request_hash(&self, request: &SendRequest) -> RequestHash {
@@ -298,6 +293,8 @@ impl Entry<'_> {
             template: Option<CanonicalCall<'a>>,
             #[serde(skip_serializing_if = "TlsDemand::is_opportunistic")]
             tls: TlsDemand,
+            #[serde(skip_serializing_if = "std::ops::Not::not")]
+            bulk: bool,
         }
         // What was asked, not what it became: a newer version does not make it another request.
         let template = request.template.as_ref().map(|call| CanonicalCall {
@@ -322,6 +319,7 @@ impl Entry<'_> {
             expires_after: request.expires_after.map(|lifetime| lifetime.to_string()),
             template,
             tls: request.tls,
+            bulk: request.bulk,
         };
         // Plain structs of texts always have a JSON form.
         let mut bytes = serde_json::to_vec(&canonical).unwrap_or_default();

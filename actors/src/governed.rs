@@ -76,6 +76,15 @@ pub(crate) async fn carry_out<A: Governed>(
     if node.is_stopping() {
         return Err(Undone::Unavailable);
     }
+    carry_out_to_the_end::<A>(node, id, commands).await
+}
+
+/// The same for what a stop waits for.
+pub(crate) async fn carry_out_to_the_end<A: Governed>(
+    node: &Arc<Node>,
+    id: A::Id,
+    commands: Vec<A::Command>,
+) -> Result<(), Undone<A::Refusal>> {
     let (reply, answer) = oneshot::channel();
     A::registry(node)
         .cast(&id, Msg { commands, reply }, Share::Whole)

@@ -6,9 +6,10 @@ use eventlog::{ContentError, ContentLocation, EventLog, Purpose, Sealed, Vault};
 use mail::{
     compose::{Outgoing, compose},
     dkim::{Signer, sha256, sign_all},
+    records::return_path_domain,
 };
 use model::{
-    DomainId, MessageId, StreamId, TenantId, Timestamp,
+    DomainId, MessageId, RecipientIndex, StreamId, TenantId, Timestamp,
     address::{DomainName, EmailAddress},
     content::{Body, Head},
     delivery::Fault,
@@ -17,7 +18,10 @@ use model::{
 };
 use tokio::sync::{OnceCell, Semaphore};
 
-use crate::{admission::Room, domain::key_owner, node::Node, sourced::Sourced};
+use crate::{
+    admission::Room, domain::key_owner, node::Node, return_path, signed::Signed, sourced::Sourced,
+    unsubscribe,
+};
 
 /// Parsed keys that are kept: parsing one costs more than half a signature.
 const CACHED_SIGNERS: u64 = 20_000;
@@ -125,6 +129,8 @@ pub(crate) struct Origin {
     pub(crate) accepted_at: Timestamp,
     /// From then on nobody wants it any more.
     pub(crate) expires_at: Timestamp,
+    /// Whether its recipient can unsubscribe.
+    pub(crate) bulk: bool,
 }
 
 impl fmt::Debug for Letter {
@@ -148,23 +154,28 @@ impl Letter {
         let _turn = node.press.turns.acquire().await.map_err(|_| Unprintable::NotNow)?;
         let content = Arc::clone(&self.content);
         let (message, accepted_at, now) = (self.message, self.origin.accepted_at, node.now());
-        let printing =
-            node.blocking.run(move || print(&content, message, accepted_at, &signers, now));
+        let unsubscribe = self.origin.bulk.then(|| unsubscribe::link(node, message));
+        let printing = node.blocking.run(move || {
+            let outgoing = Outgoing {
+                head: &content.head,
+                body: &content.body,
+                message_id: &format!("{message}@{}", content.head.from.email.domain()),
+                date: accepted_at,
+                unsubscribe: unsubscribe.as_deref(),
+            };
+            print(&outgoing, message, &signers, now)
+        });
         printing.await.ok_or(Unprintable::NotNow)?
     }
 }
 
 fn print(
-    content: &Content,
+    outgoing: &Outgoing<'_>,
     message: MessageId,
-    date: Timestamp,
     signers: &[Signer],
     now: Timestamp,
 ) -> Result<Arc<Printed>, Unprintable> {
-    let Content { head, body, .. } = content;
-    let message_id = format!("{message}@{}", head.from.email.domain());
-    let composed = compose(&Outgoing { head, body, message_id: &message_id, date })
-        .map_err(|_| Unprintable::Never(Fault::ContentInvalid))?;
+    let composed = compose(outgoing).map_err(|_| Unprintable::Never(Fault::ContentInvalid))?;
     let signatures = sign_all(signers, &composed.bytes, now).map_err(|error| {
         tracing::error!(%message, %error, "a message could not be signed");
         Unprintable::NotNow
@@ -237,13 +248,19 @@ impl Press {
     }
 }
 
-/// The sender in the envelope: where bounces go. The author, unless the domain lets bounces be
-/// told apart: then an address that names the message.
-pub(crate) fn envelope_sender(node: &Node, letter: &Letter) -> EmailAddress {
-    let author = &letter.content.head.from.email;
+/// The sender in the envelope: where bounces go. An address that names the message, below the
+/// sending domain where that sends its bounces here, which aligns for SPF; or else at this server,
+/// where it takes mail; or else the author.
+pub(crate) fn envelope_sender(
+    node: &Node,
+    letter: &Letter,
+    recipient: Option<RecipientIndex>,
+) -> EmailAddress {
     let view = node.read.policies().domain(letter.origin.domain);
-    let own = view.filter(|view| view.returns_bounces).and_then(|view| {
-        EmailAddress::parse(&format!("bounces+{}@bounces.{}", letter.message, view.name)).ok()
-    });
-    own.unwrap_or_else(|| author.clone())
+    let below = view.filter(|view| view.returns_bounces).map(|view| return_path_domain(&view.name));
+    let here = || Some(node.options.inbound.as_ref()?.hostname.to_string());
+    let path = Signed { message: letter.message, recipient };
+    let domain = below.or_else(here);
+    let address = domain.and_then(|domain| return_path::address(path, &node.vault, &domain));
+    address.unwrap_or_else(|| letter.content.head.from.email.clone())
 }

@@ -7,6 +7,7 @@
 mod accept;
 mod deliver;
 mod record;
+mod report;
 
 use std::sync::Arc;
 
@@ -18,7 +19,10 @@ use model::{
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
-pub(crate) use self::accept::{Acceptance, Standing, decide_first};
+pub(crate) use self::{
+    accept::{Acceptance, Standing, decide_first},
+    report::{Claim, Said, Whom},
+};
 use crate::{
     error::CancelError,
     figures::Raised,
@@ -63,6 +67,14 @@ pub(crate) enum Msg {
         app: AppId,
         /// For the answer.
         reply: oneshot::Sender<Result<(), CancelError>>,
+    },
+    /// A report came in that proves to be about it.
+    Report {
+        /// What it says.
+        claims: Vec<Claim>,
+        /// For the answer: of how many recipients something was recorded, once all that follows
+        /// from the report is durable. Dropped when it is not.
+        reply: oneshot::Sender<usize>,
     },
     /// Told to itself: leave, now that what stood in the mailbox is done. Leaving at once would
     /// hand all of that on to a successor, which would do the same: a burst would take the square
@@ -159,6 +171,12 @@ impl Actor for MessageActor {
             Msg::Cancel { app, reply } => {
                 // Who asked may have gone; what was done is done.
                 reply.send(state.cancel(app).await).ok();
+            }
+            Msg::Report { claims, reply } => {
+                if let Some(recorded) = state.report(claims).await {
+                    // Who asked may have gone; what was done is done.
+                    reply.send(recorded).ok();
+                }
             }
             Msg::Leave => {
                 state.asked_to_leave = false;

@@ -16,7 +16,7 @@ use model::{
 };
 use projections::ReadModels;
 
-use crate::{clock::Clock, error::StartError, machine::Machine};
+use crate::{clock::Clock, error::StartError, inbound::InboundOptions, machine::Machine};
 
 /// What a [`crate::Platform`] stands on.
 pub struct PlatformParts {
@@ -70,6 +70,11 @@ pub struct PlatformOptions {
     pub bind_addresses: Vec<IpAddr>,
     /// Whether new domains get an Ed25519 key for a second signature (RFC 8463).
     pub ed25519_signature: bool,
+    /// How the server is reached from outside, without a slash at the end: links in messages begin
+    /// with it.
+    pub public_url: String,
+    /// The mail that is taken, if any is.
+    pub inbound: Option<InboundOptions>,
     /// Patience with mail hosts.
     pub timeouts: Timeouts,
     /// When a deferred recipient is tried again, and until when.
@@ -113,6 +118,8 @@ impl PlatformOptions {
             allow_private_networks: false,
             bind_addresses: Vec::new(),
             ed25519_signature: false,
+            public_url: "http://127.0.0.1:8080".to_owned(),
+            inbound: None,
             timeouts: Timeouts::default(),
             retry: RetryPolicy::default(),
             max_in_flight: 1_000,

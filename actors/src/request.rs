@@ -113,6 +113,8 @@ pub struct SendRequest {
     pub metadata: BTreeMap<String, String>,
     /// What is demanded of the way to the receivers.
     pub tls: TlsDemand,
+    /// Whether it is bulk mail, which its one recipient can unsubscribe from.
+    pub bulk: bool,
     /// Not before this time.
     pub scheduled_at: Option<Timestamp>,
     /// How long it is worth sending, from then on.

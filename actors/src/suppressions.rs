@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use eventlog::{HashPurpose, Purpose};
+use eventlog::{HashPurpose, Purpose, VaultError};
 use model::{
-    AppId, Event, RecipientIndex, StreamId, SuppressionId, Timestamp,
+    AppId, Event, RecipientIndex, StreamId, SuppressionId, TenantId, Timestamp,
     address::EmailAddress,
     event::{KeyedHash, RecipientHash, SealedText},
     message::{AcceptedRecipient, SuppressionReason},
@@ -17,7 +17,7 @@ use crate::{
     Platform,
     error::{ChangeError, SendError},
     gateway::first_half,
-    governed::{Governed, Governor},
+    governed::{Governed, Governor, Undone, carry_out_to_the_end},
     node::Node,
     registry::Registry,
     request::Caller,
@@ -71,6 +71,55 @@ fn id(node: &Node, app: AppId, recipient: &RecipientHash) -> SuppressionId {
     SuppressionId::from_bytes(first_half(hash))
 }
 
+/// By which a recipient is found in events and read models that hold no address.
+pub(crate) fn recipient_hash(node: &Node, email: &EmailAddress) -> RecipientHash {
+    let canonical = email.canonical();
+    let hash = node.vault.keyed_hash(HashPurpose::Recipient, canonical.as_bytes());
+    KeyedHash(first_half(hash))
+}
+
+/// Whom an app does not write to any more, and why.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Listing {
+    pub(crate) tenant: TenantId,
+    pub(crate) app: AppId,
+    pub(crate) recipient: RecipientHash,
+    pub(crate) reason: SuppressionReason,
+}
+
+impl Listing {
+    fn seal(
+        self,
+        node: &Node,
+        email: Option<EmailAddress>,
+    ) -> Result<(SuppressionId, SuppressionAdded), VaultError> {
+        let Self { tenant, app, recipient, reason } = self;
+        let id = id(node, app, &recipient);
+        let seal = |email| {
+            let profile = SuppressionProfile { email };
+            let owner = id.as_bytes();
+            let sealed = node.vault.seal(Purpose::TenantProfile, owner, &profile.to_bytes())?;
+            Ok(SealedText(sealed.to_base64().into()))
+        };
+        let address = email.map(seal).transpose()?;
+        Ok((id, SuppressionAdded { tenant, app, recipient, reason, address }))
+    }
+
+    /// Puts the recipient on the list, also while the node stops. Whoever is there stays. Without
+    /// an address, which may have been forgotten with the content, it is listed by its hash alone.
+    pub(crate) async fn put(
+        self,
+        node: &Arc<Node>,
+        email: Option<EmailAddress>,
+    ) -> Result<(), Undone<Refusal>> {
+        let (id, added) = self.seal(node, email).map_err(|error| {
+            tracing::error!(%error, "an address could not be sealed");
+            Undone::Internal
+        })?;
+        carry_out_to_the_end::<Suppression>(node, id, vec![Command::Add(added)]).await
+    }
+}
+
 impl Platform {
     /// Puts an address on the app's list: it is not written to any more. Says how it stands there,
     /// and whether it was put there now.
@@ -81,20 +130,13 @@ impl Platform {
         reason: SuppressionReason,
     ) -> Result<(SuppressionView, bool), ChangeError> {
         let node = self.node();
-        let recipient = self.recipient_hash(&email);
-        if let Some(listed) = self.listed(caller.app, recipient).await? {
+        let recipient = recipient_hash(node, &email);
+        let listed = self.listed(caller.app, recipient).await?;
+        if let Some(listed) = listed.filter(|listed| !listed.reason.yields_to(reason)) {
             return Ok((listed, false));
         }
-        let id = id(node, caller.app, &recipient);
-        let profile = SuppressionProfile { email };
-        let sealed = node.vault.seal(Purpose::TenantProfile, id.as_bytes(), &profile.to_bytes())?;
-        let added = SuppressionAdded {
-            tenant: caller.tenant,
-            app: caller.app,
-            recipient,
-            reason,
-            address: SealedText(sealed.to_base64().into()),
-        };
+        let whose = Listing { tenant: caller.tenant, app: caller.app, recipient, reason };
+        let (id, added) = whose.seal(node, Some(email))?;
         self.change::<Suppression>(id, vec![Command::Add(added)]).await?;
         let listed = self.listed(caller.app, recipient).await?;
         // Somebody may have taken it off at once.
@@ -107,14 +149,8 @@ impl Platform {
         caller: &Caller,
         email: &EmailAddress,
     ) -> Result<(), ChangeError> {
-        let id = id(self.node(), caller.app, &self.recipient_hash(email));
+        let id = id(self.node(), caller.app, &recipient_hash(self.node(), email));
         self.change::<Suppression>(id, vec![Command::Remove]).await
-    }
-
-    fn recipient_hash(&self, email: &EmailAddress) -> RecipientHash {
-        let canonical = email.canonical();
-        let hash = self.node().vault.keyed_hash(HashPurpose::Recipient, canonical.as_bytes());
-        KeyedHash(first_half(hash))
     }
 
     async fn listed(

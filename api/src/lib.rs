@@ -35,6 +35,7 @@ mod problem;
 mod reading;
 mod send;
 mod serve;
+mod unsubscribe;
 mod variables;
 mod wire;
 
@@ -60,5 +61,5 @@ pub fn app(parts: ApiParts) -> impl Endpoint<Output = Response> {
             });
         route.at(path, methods)
     });
-    edge::Edge::new(docs::routes(routes), parts::Shared::new(parts))
+    edge::Edge::new(unsubscribe::routes(docs::routes(routes)), parts::Shared::new(parts))
 }

@@ -96,7 +96,7 @@ async fn read<T: Send + 'static>(
 }
 
 /// What an app's own things answer to a change.
-fn change_problem(error: ChangeError) -> Problem {
+pub(crate) fn change_problem(error: ChangeError) -> Problem {
     match error {
         ChangeError::Template(refusal) => match refusal {
             template::Refusal::Unknown => Problem::new(Code::NotFound),

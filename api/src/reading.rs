@@ -8,9 +8,9 @@ use eventlog::{ContentError, ContentLocation, EventLog, Purpose, ReplyKey, Seale
 use model::{
     EventId, MessageId, RecipientIndex, Timestamp,
     content::Head,
-    delivery::{BounceClass, Peer, TlsRule, Verification},
+    delivery::{Peer, TlsRule, Verification},
     event::SealedText,
-    message::{Attempt, FailureReason, MessageEvent, RecordedAnswer},
+    message::{Attempt, FailureReason, MessageEvent, RecordedAnswer, Returned},
 };
 use poem_openapi::types::MaybeUndefined;
 use projections::MessageView;
@@ -138,9 +138,15 @@ fn recipients(view: &MessageView, about: &About<'_>) -> Vec<RecipientWire> {
         })
         .collect();
     for event in &view.events {
-        let Some(attempt) = attempt_of(&event.event) else { continue };
-        if let Some(recipient) = recipients.get_mut(attempt.recipient.as_usize()) {
-            let SmtpWire { code, enhanced_code, message, mx, .. } = about.smtp(attempt);
+        let (of, told) = match &event.event {
+            MessageEvent::Returned(returned) => (returned.recipient, about.told(returned)),
+            other => match attempt_of(other) {
+                Some(attempt) => (attempt.recipient, about.smtp(attempt)),
+                None => continue,
+            },
+        };
+        if let Some(recipient) = recipients.get_mut(of.as_usize()) {
+            let SmtpWire { code, enhanced_code, message, mx, .. } = told;
             recipient.last_response = Some(ResponseWire { code, enhanced_code, message, mx });
         }
     }
@@ -204,7 +210,7 @@ impl About<'_> {
             },
             MessageEvent::Bounced(event) => EventWire {
                 kind: EventKind::Bounced,
-                reason: Some(bounce(event.class).into()),
+                reason: Some(event.class.as_str().into()),
                 ..self.with_attempt(wire, &event.attempt)
             },
             MessageEvent::Failed(event) => EventWire {
@@ -215,6 +221,16 @@ impl About<'_> {
             },
             MessageEvent::Canceled(event) => EventWire {
                 kind: EventKind::Canceled,
+                ..self.with_recipient(wire, event.recipient)
+            },
+            MessageEvent::Returned(event) => EventWire {
+                kind: EventKind::Bounced,
+                reason: Some(event.class.as_str().into()),
+                smtp: Some(self.told(event)),
+                ..self.with_recipient(wire, event.recipient)
+            },
+            MessageEvent::Complained(event) => EventWire {
+                kind: EventKind::Complained,
                 ..self.with_recipient(wire, event.recipient)
             },
         }
@@ -263,6 +279,20 @@ impl About<'_> {
         }
     }
 
+    /// What a report told: of the server that refused it is known what it said, and no more.
+    fn told(&self, returned: &Returned) -> SmtpWire {
+        SmtpWire {
+            code: returned.code,
+            enhanced_code: returned.enhanced.map(|code| code.to_string()),
+            message: self.reply_text(&returned.text),
+            mx: None,
+            ip: None,
+            tls: None,
+            tls_rule: None,
+            tls_failure: None,
+        }
+    }
+
     fn reply_text(&self, text: &SealedText) -> Option<String> {
         let head = self.head?;
         if text.0.is_empty() {
@@ -301,18 +331,6 @@ const fn rule(rule: TlsRule) -> TlsRuleWire {
         TlsRule::MtaSts => TlsRuleWire::MtaSts,
         TlsRule::MtaStsTesting => TlsRuleWire::MtaStsTesting,
         TlsRule::Dane => TlsRuleWire::Dane,
-    }
-}
-
-const fn bounce(class: BounceClass) -> &'static str {
-    match class {
-        BounceClass::Recipient => "recipient",
-        BounceClass::MailboxFull => "mailbox_full",
-        BounceClass::Policy => "policy",
-        BounceClass::Reputation => "reputation",
-        BounceClass::Content => "content",
-        BounceClass::Infrastructure => "infrastructure",
-        BounceClass::Unknown => "unknown",
     }
 }
 

@@ -80,6 +80,7 @@ fn read_fields(
     let body = body(&mut fields, templated, findings);
     let tags = tags(&mut fields, findings);
     let metadata = metadata(&mut fields, findings);
+    let bulk = fields.flag("bulk", findings).unwrap_or_default();
     let scheduled_at = scheduled_at(&mut fields, now, findings);
     let expires_after = expires_after(&mut fields, findings);
     let tls = tls(&mut fields, findings);
@@ -97,6 +98,7 @@ fn read_fields(
         tags,
         metadata,
         tls,
+        bulk,
         scheduled_at,
         expires_after,
         idempotency_key: None,

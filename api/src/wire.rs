@@ -3,6 +3,7 @@
 pub(crate) mod account;
 pub(crate) mod apps;
 pub(crate) mod audit;
+pub(crate) mod compliance;
 pub(crate) mod domains;
 pub(crate) mod evidence;
 pub(crate) mod keys;

@@ -117,6 +117,7 @@ impl Writer {
             tags: tags.into_iter().collect(),
             template: None,
             tls: model::delivery::TlsDemand::Opportunistic,
+            bulk: false,
             size: 2_000,
             expires_at: at.plus(std::time::Duration::from_hours(48)),
             request: None,

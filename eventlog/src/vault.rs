@@ -87,6 +87,10 @@ pub enum HashPurpose {
     Suppression,
     /// The secret of a portal session.
     Session,
+    /// The address that a message comes back to, which names the message.
+    ReturnPath,
+    /// The link by which a recipient of bulk mail unsubscribes.
+    Unsubscribe,
 }
 
 impl HashPurpose {
@@ -99,6 +103,8 @@ impl HashPurpose {
             Self::IdempotencyKey => "lumora 2026-11 vault hash idempotency key",
             Self::Session => "lumora 2026-11 vault hash session",
             Self::Suppression => "lumora 2026-11 vault hash suppression",
+            Self::ReturnPath => "lumora 2026-11 vault hash return path",
+            Self::Unsubscribe => "lumora 2026-11 vault hash unsubscribe",
         }
     }
 }

@@ -45,6 +45,9 @@ pub struct Outgoing<'a> {
     pub message_id: &'a str,
     /// The `Date` header.
     pub date: Timestamp,
+    /// Where the recipient of bulk mail unsubscribes with one click (RFC 8058). A `List-Unsubscribe`
+    /// among the extra header fields takes its place.
+    pub unsubscribe: Option<&'a str>,
 }
 
 /// A message ready to be signed: every line ends CRLF and is at most 998 octets long, and it is
@@ -86,14 +89,14 @@ pub enum ComposeError {
     /// An extra header field is one that the server writes itself.
     #[error("an extra header field is one that the server writes itself")]
     ReservedHeader,
-    /// The Message-ID or a Content-ID is not `printable ASCII` without brackets and blanks.
-    #[error("a Message-ID or Content-ID is not valid")]
+    /// The Message-ID, a Content-ID or a link is not `printable ASCII` without brackets and blanks.
+    #[error("a Message-ID, Content-ID or link is not valid")]
     Id,
 }
 
 /// Turns content into a message.
 pub fn compose(outgoing: &Outgoing<'_>) -> Result<Composed, ComposeError> {
-    let Outgoing { head, body, message_id, date } = *outgoing;
+    let Outgoing { head, body, message_id, date, unsubscribe } = *outgoing;
     let mut bytes = Vec::with_capacity(estimated_octets(body));
     Field::start(&mut bytes, "From").mailboxes([&head.from]);
     let of_kind = |kind| head.recipients.iter().filter(move |recipient| recipient.kind == kind);
@@ -121,6 +124,11 @@ pub fn compose(outgoing: &Outgoing<'_>) -> Result<Composed, ComposeError> {
             continue;
         }
         Field::start(&mut bytes, name).loosely(one_line(value)?);
+    }
+    let own = |(name, _): &(String, String)| name.eq_ignore_ascii_case("List-Unsubscribe");
+    if let Some(link) = unsubscribe.filter(|_| !body.headers.iter().any(own)) {
+        Field::start(&mut bytes, "List-Unsubscribe").atoms(&format!("<{}>", id(link)?));
+        Field::start(&mut bytes, "List-Unsubscribe-Post").atoms("List-Unsubscribe=One-Click");
     }
     bytes.extend_from_slice(b"MIME-Version: 1.0\r\n");
     let needs_smtputf8 = !bytes.is_ascii();

@@ -24,6 +24,7 @@ pub mod dkim;
 pub mod dns;
 pub mod policy;
 pub mod records;
+pub mod report;
 pub mod sink;
 pub mod smtp;
 mod stream;

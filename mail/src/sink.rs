@@ -1,24 +1,27 @@
 //! An SMTP receiver: it takes mail and hands it on, and relays nothing.
 //!
-//! `lumora dev` shows with it what a receiver got; tests and benchmarks receive with it. A
+//! The server takes bounces and complaints with it; `lumora dev` shows with it what a receiver got;
+//! tests and benchmarks receive with it. A
 //! [`Policy`] says of each recipient and each message whether it is taken, refused, left without
 //! an answer or dropped.
 //!
 //! # Contract
 //! - A message that was answered with 250 was handed over before: through the bounded channel, or
-//!   to [`Policy::message`]. A full channel slows the sender down, and nothing is lost.
+//!   to [`Policy::message`] or [`Policy::settle`]. A full channel slows the sender down, and nothing is lost.
 //! - `data` is what the sender's message was: dots unstuffed, no trace headers added.
 //! - A line that does not end in CRLF, in a command or in a message, ends the connection: a
 //!   receiver that guesses at line ends can be smuggled to.
 //! - Bounded: connections, message octets, recipients, line length, idle time. Dropping the sink
 //!   closes its port and its connections.
 
+mod places;
 mod receive;
 mod serve;
 
 use std::{
     fmt, io,
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -89,6 +92,9 @@ pub struct Asked<'a> {
     pub tls: bool,
 }
 
+/// What becomes of a message, once it is known.
+pub type Settled<'a> = Pin<Box<dyn Future<Output = MessageAction> + Send + 'a>>;
+
 /// What the sink answers. Every method has the friendly answer as its default; all are called on
 /// the connection's task and must not block.
 pub trait Policy: Send + Sync + 'static {
@@ -110,6 +116,11 @@ pub trait Policy: Send + Sync + 'static {
     /// A whole message.
     fn message(&self, _message: &Received) -> MessageAction {
         MessageAction::Accept
+    }
+
+    /// A whole message, where the answer waits for something, such as a disk.
+    fn settle<'a>(&'a self, message: &'a Received) -> Settled<'a> {
+        Box::pin(std::future::ready(self.message(message)))
     }
 }
 
@@ -158,6 +169,10 @@ pub struct SinkOptions {
     pub max_message_octets: usize,
     /// Connections at a time; the next one gets 421.
     pub max_connections: usize,
+    /// Connections at a time from one address, or one /64 of IPv6; the next one gets 421.
+    pub max_connections_per_address: usize,
+    /// How long a connection may last, however busy it is; without end when not set.
+    pub longest_connection: Option<Duration>,
     /// Recipients of one message; the next one gets 452 (RFC 5321, section 4.5.3.1.8: at least
     /// 100).
     pub max_recipients: usize,
@@ -177,6 +192,8 @@ impl Default for SinkOptions {
             name: "sink.localhost".to_owned(),
             max_message_octets: 50 * 1024 * 1024,
             max_connections: 1_000,
+            max_connections_per_address: 1_000,
+            longest_connection: None,
             max_recipients: 1_000,
             idle: Duration::from_mins(5),
             tls: None,

@@ -115,7 +115,7 @@ fn parts_are_nested_as_readers_expect() {
 }
 
 fn error(head: &Head, body: &Body, message_id: &str) -> Option<ComposeError> {
-    compose(&Outgoing { head, body, message_id, date: DATE }).err()
+    compose(&Outgoing { head, body, message_id, date: DATE, unsubscribe: None }).err()
 }
 
 #[test]
@@ -206,7 +206,7 @@ proptest! {
             .collect();
         let body = Body { text: Some("hello".into()), ..Body::default() };
         let message =
-            compose(&Outgoing { head: &head, body: &body, message_id: "a@b.example", date: DATE })
+            compose(&Outgoing { head: &head, body: &body, message_id: "a@b.example", date: DATE, unsubscribe: None })
                 .unwrap();
         assert_well_formed(&message.bytes, true);
         let parsed = MessageParser::default().parse(&message.bytes).unwrap();
@@ -228,7 +228,7 @@ proptest! {
         let body = Body { text: Some(text.clone()), html: html.clone(), attachments, headers: vec![] };
         let head = head("s");
         let message =
-            compose(&Outgoing { head: &head, body: &body, message_id: "a@b.example", date: DATE })
+            compose(&Outgoing { head: &head, body: &body, message_id: "a@b.example", date: DATE, unsubscribe: None })
                 .unwrap();
         assert_well_formed(&message.bytes, true);
         let parsed = MessageParser::default().parse(&message.bytes).unwrap();
@@ -256,7 +256,7 @@ proptest! {
             ..Body::default()
         };
         let head = head("s");
-        let outgoing = Outgoing { head: &head, body: &body, message_id: "a@b.example", date: DATE };
+        let outgoing = Outgoing { head: &head, body: &body, message_id: "a@b.example", date: DATE, unsubscribe: None };
         if let Ok(message) = compose(&outgoing) {
             assert_well_formed(&message.bytes, true);
         }
@@ -268,9 +268,14 @@ fn a_bare_mailbox_has_no_name_in_the_header() {
     let mut head = head("s");
     head.from = Mailbox::parse("shop@bücher.example").unwrap();
     let body = Body { text: Some("hello".into()), ..Body::default() };
-    let message =
-        compose(&Outgoing { head: &head, body: &body, message_id: "a@b.example", date: DATE })
-            .unwrap();
+    let message = compose(&Outgoing {
+        head: &head,
+        body: &body,
+        message_id: "a@b.example",
+        date: DATE,
+        unsubscribe: None,
+    })
+    .unwrap();
     assert!(
         message
             .bytes

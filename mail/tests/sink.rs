@@ -217,3 +217,45 @@ async fn a_stopped_sink_frees_its_port_and_its_connections() {
     drop(timeout(PATIENCE, socket.read_to_end(&mut rest)).await.expect("the connection closes"));
     drop(tokio::net::TcpListener::bind(address).await.expect("the port is free"));
 }
+
+#[tokio::test]
+async fn a_connection_ends_however_busy_it_is() {
+    let longest_connection = Some(Duration::from_millis(100));
+    let options = SinkOptions { longest_connection, ..SinkOptions::default() };
+    let (_sink, address, _inbox) = start(options, AcceptAll).await;
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let mut heard = Vec::new();
+    let busy = async {
+        while socket.write_all(b"NOOP\r\n").await.is_ok() {
+            let mut some = [0; 512];
+            match socket.read(&mut some).await {
+                Ok(0) | Err(_) => break,
+                Ok(count) => heard.extend_from_slice(&some[..count]),
+            }
+        }
+    };
+    timeout(PATIENCE, busy).await.expect("the sink closes");
+    let heard = String::from_utf8(heard).unwrap();
+    assert_eq!(codes(&heard).last(), Some(&"421"), "{heard}");
+}
+
+#[tokio::test]
+async fn one_address_has_so_many_connections() {
+    let options = SinkOptions { max_connections_per_address: 2, ..SinkOptions::default() };
+    let (_sink, address, _inbox) = start(options, AcceptAll).await;
+    let mut held = Vec::new();
+    for expected in [b"220", b"220", b"421"] {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        let mut code = [0; 3];
+        socket.read_exact(&mut code).await.unwrap();
+        assert_eq!(&code, expected);
+        held.push(socket);
+    }
+    // Another network is another sender.
+    let other = tokio::net::TcpSocket::new_v4().unwrap();
+    other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = other.connect(address).await.unwrap();
+    let mut code = [0; 3];
+    other.read_exact(&mut code).await.unwrap();
+    assert_eq!(&code, b"220");
+}

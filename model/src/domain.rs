@@ -1,5 +1,6 @@
 //! A sending domain: proof that it is the tenant's, and the keys that sign for it.
 
+pub mod compliance;
 mod events;
 mod freemail;
 #[cfg(test)]

@@ -1,19 +1,21 @@
 //! A message: one email to up to fifty recipients, from acceptance to its end.
 //!
-//! Every recipient ends exactly once: delivered, bounced, failed, suppressed or canceled. Until all
-//! have, the message has exactly one time at which it must be looked at again
-//! ([`Message::next_alarm`]), so that no crash can leave it waiting for ever.
+//! Every recipient ends exactly once: delivered, bounced, failed, suppressed or canceled. Only one
+//! end is ever corrected, and once: a receiver that took a message may report later that it could
+//! not deliver it, and then who counted as delivered counts as bounced. Until all have ended, the
+//! message has exactly one time at which it must be looked at again ([`Message::next_alarm`]), so
+//! that no crash can leave it waiting for ever.
 
 mod decide;
 mod events;
 mod state;
 mod step;
 
-pub use decide::{Accept, Command, Facts, Refusal, Report, SenderStanding, decide};
+pub use decide::{Accept, Command, Facts, Refusal, Report, Returning, SenderStanding, decide};
 pub use events::{
-    Accepted, AcceptedRecipient, Attempt, Bounced, Canceled, Deferred, Delivered, Failed,
-    FailureReason, MessageEvent, RecordedAnswer, Scheduled, Sent, Sha256, Suppressed,
-    SuppressionReason, Tag, TemplateUse,
+    Accepted, AcceptedRecipient, Attempt, Bounced, Canceled, Complained, Deferred, Delivered,
+    Failed, FailureReason, MessageEvent, RecordedAnswer, Returned, Scheduled, Sent, Sha256,
+    Suppressed, SuppressionReason, Tag, TemplateUse,
 };
 pub use state::{Message, MessageStatus, RecipientState, RecipientStatus};
 pub use step::{End, Step};

@@ -6,9 +6,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    delivery::Stage,
     event::{RecipientHash, SealedText, events},
-    ids::{AppId, TenantId},
-    message::SuppressionReason,
+    ids::{AppId, RecipientIndex, TenantId},
+    message::{Accepted, MessageEvent, SuppressionReason},
 };
 
 events! {
@@ -32,8 +33,9 @@ pub struct SuppressionAdded {
     pub recipient: RecipientHash,
     /// Why.
     pub reason: SuppressionReason,
-    /// The address, sealed.
-    pub address: SealedText,
+    /// The address, sealed; absent when it was not known any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<SealedText>,
 }
 
 /// See [`SuppressionEvent::SuppressionRemoved`].
@@ -86,20 +88,48 @@ pub enum Refusal {
 }
 
 /// The events that `command` leads to, or why it is refused. Who is on the list already stays
-/// there for the reason that came first.
+/// there for the reason that came first, but for one that only holds for bulk mail.
 pub fn decide(
     suppression: &Suppression,
     command: &Command,
 ) -> Result<Vec<SuppressionEvent>, Refusal> {
     match (command, &suppression.listed) {
-        (Command::Add(_), Some(_)) => Ok(Vec::new()),
-        (Command::Add(added), None) => Ok(vec![added.clone().into()]),
+        (Command::Add(added), Some(listed)) if !listed.reason.yields_to(added.reason) => {
+            Ok(Vec::new())
+        }
+        (Command::Add(added), _) => Ok(vec![added.clone().into()]),
         (Command::Remove, None) => Err(Refusal::Unknown),
         (Command::Remove, Some(SuppressionAdded { tenant, app, recipient, .. })) => {
             let (tenant, app, recipient) = (*tenant, *app, *recipient);
             Ok(vec![SuppressionRemoved { tenant, app, recipient }.into()])
         }
     }
+}
+
+/// Whom the app does not write to any more, now that `event` happens to a message of its.
+///
+/// An answer to the message as a whole names nobody when several were to get it: then nobody is
+/// listed for it.
+pub fn follows_from(
+    event: &MessageEvent,
+    accepted: &Accepted,
+) -> Option<(RecipientIndex, SuppressionReason)> {
+    let bounced = match event {
+        MessageEvent::Bounced(bounced) => bounced,
+        // A report names its recipient.
+        MessageEvent::Returned(returned) => {
+            let listed = returned.class.suppresses();
+            return listed.then_some((returned.recipient, SuppressionReason::Bounce));
+        }
+        MessageEvent::Complained(complained) => {
+            return Some((complained.recipient, SuppressionReason::Complaint));
+        }
+        _ => return None,
+    };
+    let stage = bounced.attempt.stage;
+    let names_one = matches!(stage, Stage::Dns | Stage::RcptTo) || accepted.recipients.len() == 1;
+    let listed = bounced.class.suppresses() && names_one;
+    listed.then_some((bounced.attempt.recipient, SuppressionReason::Bounce))
 }
 
 #[cfg(test)]
@@ -112,7 +142,7 @@ mod tests {
             app: AppId::from_bytes([2; 16]),
             recipient: crate::event::KeyedHash([3; 16]),
             reason,
-            address: SealedText("sealed".into()),
+            address: Some(SealedText("sealed".into())),
         }
     }
 
@@ -149,6 +179,18 @@ mod tests {
     }
 
     #[test]
+    fn a_reason_for_all_mail_takes_the_place_of_one_for_bulk_mail() {
+        let unsubscribed = added(SuppressionReason::Unsubscribe);
+        let given = [unsubscribed.clone().into()];
+        assert_eq!(decided(&given, &Command::Add(unsubscribed)), Ok(vec![]));
+        let bounced = added(SuppressionReason::Bounce);
+        let both = [given[0].clone(), bounced.clone().into()];
+        assert_eq!(decided(&given, &Command::Add(bounced.clone())), Ok(vec![bounced.into()]));
+        let again = Command::Add(added(SuppressionReason::Unsubscribe));
+        assert_eq!(decided(&both, &again), Ok(vec![]));
+    }
+
+    #[test]
     fn who_was_taken_off_can_be_listed_again() {
         let mut given = vec![added(SuppressionReason::Complaint).into()];
         assert_eq!(decided(&given, &Command::Remove), Ok(vec![removed().into()]));
@@ -156,5 +198,34 @@ mod tests {
         assert_eq!(decided(&given, &Command::Remove), Err(Refusal::Unknown));
         let again = added(SuppressionReason::Manual);
         assert_eq!(decided(&given, &Command::Add(again.clone())), Ok(vec![again.into()]));
+    }
+
+    #[test]
+    fn an_answer_to_the_whole_message_names_nobody_of_several() {
+        use crate::{Event, MessageId, RecipientIndex, StreamId, delivery::BounceClass};
+        let read = |text: &[u8]| {
+            let stream = StreamId::Message(MessageId::from_bytes([8; 16]));
+            let Event::Message(event) = Event::decode(stream, text).unwrap() else { panic!() };
+            event
+        };
+        let accepted = include_bytes!("../tests/golden/message.accepted+least.json");
+        let MessageEvent::Accepted(mut accepted) = read(accepted) else { panic!() };
+        let bounced = include_bytes!("../tests/golden/message.bounced.json");
+        let MessageEvent::Bounced(mut bounced) = read(bounced) else { panic!() };
+        bounced.attempt.recipient = RecipientIndex(0);
+        accepted.recipients.truncate(1);
+        let mut listed = |recipients: usize, stage, class| {
+            let one = accepted.recipients[0].clone();
+            accepted.recipients = vec![one; recipients];
+            (bounced.attempt.stage, bounced.class) = (stage, class);
+            follows_from(&bounced.clone().into(), &accepted).is_some()
+        };
+        assert!(listed(2, Stage::RcptTo, BounceClass::Recipient));
+        assert!(listed(2, Stage::Dns, BounceClass::Recipient));
+        assert!(listed(1, Stage::EndOfData, BounceClass::Recipient));
+        assert!(!listed(2, Stage::EndOfData, BounceClass::Recipient));
+        for class in BounceClass::ALL.into_iter().filter(|class| !class.suppresses()) {
+            assert!(!listed(1, Stage::RcptTo, class), "{class:?}");
+        }
     }
 }

@@ -77,6 +77,7 @@ impl Size {
             tags: Vec::new(),
             template: None,
             tls: model::delivery::TlsDemand::Opportunistic,
+            bulk: false,
             size: 2_000,
             expires_at: self.at(message + 1),
             request: None,

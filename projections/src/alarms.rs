@@ -171,7 +171,7 @@ impl Waiting {
 
     fn evolve(&mut self, step: &Step) {
         match step {
-            Step::Accepted(_) => {}
+            Step::Accepted(_) | Step::Complained { .. } => {}
             Step::Scheduled(scheduled) => {
                 for (_, next) in &mut self.open {
                     *next = scheduled.until;
@@ -182,7 +182,9 @@ impl Waiting {
                     *next = *next_attempt_at;
                 }
             }
-            Step::Ended { recipient, .. } => self.end(*recipient),
+            Step::Ended { recipient, .. } | Step::Returned { recipient, .. } => {
+                self.end(*recipient);
+            }
         }
     }
 

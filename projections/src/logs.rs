@@ -45,17 +45,19 @@ pub enum LogKind {
     Delivered = 4,
     /// An attempt did not settle a recipient.
     Deferred = 5,
-    /// A recipient was refused for good.
+    /// A recipient was refused for good, or did not get it as a report says.
     Bounced = 6,
     /// We gave up on a recipient.
     Failed = 7,
     /// The caller took a recipient's delivery back.
     Canceled = 8,
+    /// A recipient complained.
+    Complained = 9,
 }
 
 impl LogKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Accepted,
         Self::Scheduled,
         Self::Suppressed,
@@ -64,6 +66,7 @@ impl LogKind {
         Self::Bounced,
         Self::Failed,
         Self::Canceled,
+        Self::Complained,
     ];
 
     /// The kind of an event.
@@ -74,9 +77,10 @@ impl LogKind {
             MessageEvent::Suppressed(_) => Self::Suppressed,
             MessageEvent::Delivered(_) => Self::Delivered,
             MessageEvent::Deferred(_) => Self::Deferred,
-            MessageEvent::Bounced(_) => Self::Bounced,
+            MessageEvent::Bounced(_) | MessageEvent::Returned(_) => Self::Bounced,
             MessageEvent::Failed(_) => Self::Failed,
             MessageEvent::Canceled(_) => Self::Canceled,
+            MessageEvent::Complained(_) => Self::Complained,
         }
     }
 
@@ -88,10 +92,12 @@ impl LogKind {
             Step::Ended { end, .. } => match end {
                 End::Suppressed => Self::Suppressed,
                 End::Delivered => Self::Delivered,
-                End::Bounced => Self::Bounced,
+                End::Bounced(_) => Self::Bounced,
                 End::Failed => Self::Failed,
                 End::Canceled => Self::Canceled,
             },
+            Step::Returned { .. } => Self::Bounced,
+            Step::Complained { .. } => Self::Complained,
         }
     }
 
@@ -106,6 +112,7 @@ impl LogKind {
             Self::Bounced => "bounced",
             Self::Failed => "failed",
             Self::Canceled => "canceled",
+            Self::Complained => "complained",
         }
     }
 
@@ -125,6 +132,8 @@ const fn recipient_of(event: &MessageEvent) -> Option<RecipientIndex> {
         MessageEvent::Bounced(event) => Some(event.attempt.recipient),
         MessageEvent::Failed(event) => Some(event.recipient),
         MessageEvent::Canceled(event) => Some(event.recipient),
+        MessageEvent::Returned(event) => Some(event.recipient),
+        MessageEvent::Complained(event) => Some(event.recipient),
     }
 }
 

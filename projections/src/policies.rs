@@ -227,6 +227,11 @@ impl Policies {
         found
     }
 
+    /// Whether any tenant has added a domain of this name.
+    pub fn is_sending_domain(&self, name: &DomainName) -> bool {
+        self.domains.pin().values().any(|domain| domain.name == *name)
+    }
+
     /// How many users there are.
     pub fn user_count(&self) -> usize {
         self.users.len()

@@ -1,7 +1,8 @@
 //! Counts of recipients and times to delivery, per app and hour.
 //!
 //! Everything that happens to a recipient counts in the hour in which its message was accepted. So
-//! for every range, accepted = delivered + bounced + failed + suppressed + canceled + in flight.
+//! for every range, accepted = delivered + bounced + failed + suppressed + canceled + in flight: a
+//! recipient that was delivered and came back later is taken from the one and added to the other.
 
 mod counts;
 mod histogram;
@@ -13,6 +14,7 @@ use std::collections::{HashMap, hash_map::Entry};
 use eventlog::Hour;
 use model::{
     AppId,
+    delivery::BounceClass,
     message::{Accepted, End, Step},
 };
 
@@ -53,6 +55,8 @@ enum Dimension {
     Tag = 3,
     /// By the template that made the message; one without counts under none.
     Template = 4,
+    /// By the class of the bounce; only what bounced counts.
+    BounceClass = 5,
 }
 
 fn counts_prefix(app: AppId, dimension: Dimension) -> Vec<u8> {
@@ -79,7 +83,7 @@ pub(crate) struct StatsProjection {
 
 /// The counts of one app's messages of one hour.
 struct Cohort {
-    dimensions: [(Vec<u8>, Tally); 5],
+    dimensions: [(Vec<u8>, Tally); 6],
     latencies: Latencies,
     changed: bool,
     counted: usize,
@@ -105,6 +109,7 @@ impl Cohort {
             load(Dimension::RecipientDomain)?,
             load(Dimension::Tag)?,
             load(Dimension::Template)?,
+            load(Dimension::BounceClass)?,
         ];
         let key = join(&[&latencies_prefix(app), &hour]);
         let row = round.get(&key)?.map(<[u8]>::to_vec).unwrap_or_default();
@@ -112,22 +117,28 @@ impl Cohort {
         Ok(Self { dimensions, latencies, changed: false, counted: 0 })
     }
 
-    /// Counts a recipient of `domain` wherever it counts.
-    fn count(&mut self, accepted: &Accepted, counter: Counter, domain: &str) {
-        let [(_, whole), (_, domains), (_, recipient_domains), (_, tags), (_, templates)] =
+    /// Counts a recipient of `domain`, or with -1 takes it back, wherever it counts.
+    fn count(&mut self, accepted: &Accepted, counter: Counter, domain: &str, by: i64) {
+        let [(_, whole), (_, domains), (_, recipient_domains), (_, tags), (_, templates), _] =
             &mut self.dimensions;
-        whole.add("", counter, 1);
-        domains.add(accepted.from.as_str(), counter, 1);
-        recipient_domains.add(domain, counter, 1);
+        whole.add("", counter, by);
+        domains.add(accepted.from.as_str(), counter, by);
+        recipient_domains.add(domain, counter, by);
         for (number, tag) in accepted.tags.iter().enumerate() {
             // Named twice, it counts once.
             if accepted.tags.iter().take(number).all(|earlier| earlier != tag) {
-                tags.add(tag.as_str(), counter, 1);
+                tags.add(tag.as_str(), counter, by);
             }
         }
         if let Some(template) = &accepted.template {
-            templates.add(&template.id.to_string(), counter, 1);
+            templates.add(&template.id.to_string(), counter, by);
         }
+    }
+
+    /// Counts a bounce by its class.
+    fn count_class(&mut self, class: BounceClass) {
+        let [.., (_, classes)] = &mut self.dimensions;
+        classes.add(class.as_str(), Counter::Bounced, 1);
     }
 
     /// Writes what changed; says how many values there are more than when it did so last.
@@ -166,7 +177,7 @@ impl Projection for StatsProjection {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
@@ -176,7 +187,7 @@ impl Projection for StatsProjection {
             Known::Began(_) => {
                 let cohort = self.cohort(round, origin)?;
                 for recipient in &accepted.recipients {
-                    cohort.count(accepted, Counter::Accepted, recipient.domain.as_str());
+                    cohort.count(accepted, Counter::Accepted, recipient.domain.as_str(), 1);
                 }
                 return Ok(());
             }
@@ -188,12 +199,14 @@ impl Projection for StatsProjection {
                 let counter = match end {
                     End::Suppressed => Counter::Suppressed,
                     End::Delivered => Counter::Delivered,
-                    End::Bounced => Counter::Bounced,
+                    End::Bounced(_) => Counter::Bounced,
                     End::Failed => Counter::Failed,
                     End::Canceled => Counter::Canceled,
                 };
                 (*recipient, counter)
             }
+            Known::Went(Step::Complained { recipient }) => (*recipient, Counter::Complained),
+            Known::Went(Step::Returned { recipient, .. }) => (*recipient, Counter::Bounced),
             Known::Went(_) | Known::Other(_) => return Ok(()),
         };
         let cohort = self.cohort(round, origin)?;
@@ -203,8 +216,16 @@ impl Projection for StatsProjection {
             histogram::record(&mut latencies.row, latency).map_err(|Malformed| malformed(NAME))?;
             latencies.changed = true;
         }
-        if let Some(recipient) = accepted.recipients.get(recipient.as_usize()) {
-            cohort.count(accepted, counter, recipient.domain.as_str());
+        let Some(recipient) = accepted.recipients.get(recipient.as_usize()) else { return Ok(()) };
+        let domain = recipient.domain.as_str();
+        cohort.count(accepted, counter, domain, 1);
+        if let Known::Went(step) = fact.known {
+            if let Some(class) = step.bounce_class() {
+                cohort.count_class(class);
+            }
+            if matches!(step, Step::Returned { was_delivered: true, .. }) {
+                cohort.count(accepted, Counter::Delivered, domain, -1);
+            }
         }
         Ok(())
     }

@@ -34,8 +34,8 @@ pub const MAX_SUPPRESSION_PAGE: usize = 100;
 /// An address that an app does not write to.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SuppressionView {
-    /// Who it is.
-    pub email: EmailAddress,
+    /// Who it is; `None` when that was not known any more.
+    pub email: Option<EmailAddress>,
     /// Why.
     pub reason: SuppressionReason,
     /// Since when.
@@ -112,10 +112,15 @@ impl Suppressions {
         let Some(Listed { id, at, added }) = self.listed(app, recipient)? else {
             return Ok(None);
         };
-        let profile: SuppressionProfile =
-            sealed::profile(&self.vault, id.as_bytes(), &added.address)
-                .ok_or_else(|| damaged(Malformed))?;
-        Ok(Some(SuppressionView { email: profile.email, reason: added.reason, created_at: at }))
+        let email = match &added.address {
+            Some(address) => {
+                let profile: Option<SuppressionProfile> =
+                    sealed::profile(&self.vault, id.as_bytes(), address);
+                Some(profile.ok_or_else(|| damaged(Malformed))?.email)
+            }
+            None => None,
+        };
+        Ok(Some(SuppressionView { email, reason: added.reason, created_at: at }))
     }
 
     /// Whom the app does not write to, the newest first.
@@ -205,7 +210,13 @@ impl Projection for SuppressionsProjection {
             SuppressionEvent::SuppressionAdded(added) => {
                 let position = fact.recorded.position.get();
                 let row = join(&[&position.to_le_bytes(), &FactRow::of(fact).to_bytes()]);
-                round.put(listed_key(added.app, &added.recipient), row);
+                let key = listed_key(added.app, &added.recipient);
+                // Listed for a weaker reason before.
+                if let Some(before) = round.edit(&key)? {
+                    let before = read(before).map_err(|_| malformed(NAME))?.0;
+                    round.delete(newest_key(added.app, before));
+                }
+                round.put(key, row);
                 round.put_new(newest_key(added.app, position), added.recipient.0.to_vec());
             }
             SuppressionEvent::SuppressionRemoved(removed) => {

@@ -48,7 +48,7 @@ impl State {
         let due = message.due(now);
         let Some((accepted_at, accepted)) = message.accepted() else { return };
         let (tenant, domain, expires_at) = (accepted.tenant, accepted.domain, accepted.expires_at);
-        let origin = Origin { tenant, domain, accepted_at, expires_at };
+        let origin = Origin { tenant, domain, accepted_at, expires_at, bulk: accepted.bulk };
         let node = self.node();
         if due.is_empty() || node.is_stopping() || !node.options.deliver {
             return;
@@ -99,7 +99,7 @@ impl State {
     }
 
     /// The content: kept since acceptance, or read back.
-    async fn content(&mut self) -> Result<Arc<Content>, NoContent> {
+    pub(super) async fn content(&mut self) -> Result<Arc<Content>, NoContent> {
         if let Some(content) = &self.content {
             return Ok(Arc::clone(content));
         }
@@ -221,7 +221,7 @@ impl State {
 
     async fn record_attempt(&mut self, reports: Vec<Report>) {
         let recorded = self.record(&Command::RecordAttempt(reports)).await;
-        self.count(&recorded);
+        self.count(&recorded.unwrap_or_default());
     }
 
     /// Counts what was recorded of recipients.
@@ -239,6 +239,8 @@ impl State {
                 }
                 MessageEvent::Bounced(_) => figures.bounced.increment(1),
                 MessageEvent::Failed(_) => figures.failed.increment(1),
+                MessageEvent::Returned(_) => figures.returned.increment(1),
+                MessageEvent::Complained(_) => figures.complained.increment(1),
                 MessageEvent::Accepted(_)
                 | MessageEvent::Scheduled(_)
                 | MessageEvent::Suppressed(_)

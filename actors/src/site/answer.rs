@@ -34,6 +34,14 @@ impl Answer {
         Self { node, message, recipients, sent: None, begun: false, given: false }
     }
 
+    /// The recipient, when there is only one.
+    pub(crate) fn only_recipient(&self) -> Option<RecipientIndex> {
+        match *self.recipients {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
     /// From now on the receiver may have the message, as it is printed.
     pub(crate) fn begin(&mut self, sent: Sent) {
         self.begun = true;

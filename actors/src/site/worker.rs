@@ -81,7 +81,7 @@ pub(super) async fn work(node: Arc<Node>, lane: Arc<Lane>, site: ActorRef<Msg>, 
     }
     let raised = node.figures.in_flight.raise();
     let Job { letter, way, recipients, mut answer, .. } = job;
-    let sender = envelope_sender(&node, &letter);
+    let sender = envelope_sender(&node, &letter, answer.only_recipient());
     let envelope = Envelope {
         sender: Some(&sender),
         recipients: &recipients,

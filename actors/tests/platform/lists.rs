@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actors::{Caller, ChangeError, Clock as _, SendRequest};
-use mail::sink::AcceptAll;
+use mail::sink::{AcceptAll, Action, Asked, Policy, SinkReply};
 use model::{
     AppId,
     address::EmailAddress,
@@ -94,7 +94,7 @@ async fn a_list_is_read_page_by_page_the_newest_first() {
     let (mut cursor, mut seen) = (None, Vec::new());
     loop {
         let (page, next) = lists.page(caller.app, cursor, 7).unwrap();
-        seen.extend(page.into_iter().map(|view| view.email.to_string()));
+        seen.extend(page.into_iter().map(|view| view.email.unwrap().to_string()));
         // Who comes while pages are read changes none of those that follow.
         let newcomer = email(&format!("late{}@example.com", seen.len()));
         platform.suppress(caller, newcomer, SuppressionReason::Manual).await.unwrap();
@@ -106,6 +106,49 @@ async fn a_list_is_read_page_by_page_the_newest_first() {
     let expected: Vec<_> =
         (0..25).rev().filter(|n| *n != 20).map(|n| format!("u{n}@example.com")).collect();
     assert_eq!(seen, expected);
+    world.running.stop().await;
+}
+
+/// Refuses everybody, in the words that the name before the `@` stands for.
+struct Refuses;
+
+impl Policy for Refuses {
+    fn recipient(&self, asked: Asked<'_>) -> Action {
+        Action::Reply(match asked.recipient.split('@').next() {
+            Some("gone") => SinkReply::new(550, "5.1.1 no such user"),
+            Some("policy") => SinkReply::new(550, "5.7.1 not from you"),
+            Some("listed") => SinkReply::new(550, "blocked using zen.spamhaus.org"),
+            _ => SinkReply::new(550, "5.7.26 unauthenticated"),
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_gone_is_listed_and_nobody_for_what_is_not_theirs() {
+    let world = World::start().await;
+    let (_sink, _inbox) = world.ground.receiver(2, Arc::new(Refuses)).await;
+    world.ground.mail_goes_to("example.com", 2);
+    let all = ["gone@example.com", "policy@example.com", "listed@example.com", "spf@example.com"];
+    let message = world.send(request(&all)).await;
+    let bounced = ["accepted", "bounced", "bounced", "bounced", "bounced"];
+    world.until_kinds(message, &bounced).await;
+    // It was listed before that was recorded.
+    let events = world.ground.events();
+    let place = |kind| events.iter().position(|(_, _, event)| event.kind() == kind).unwrap();
+    assert!(place("suppression.added") < place("message.bounced"));
+    let app = world.account.caller.app;
+    let listed = || world.running.read.suppressions().page(app, None, 10).unwrap().0;
+    until("the list shows it", || listed().len() == 1).await;
+    let again = world.send(request(&all)).await;
+    until("all ended again", || world.ground.kinds(again).len() == 5).await;
+    let kinds = world.ground.kinds(again);
+    assert_eq!(kinds[1..], ["suppressed", "bounced", "bounced", "bounced"]);
+
+    let (platform, caller) = (&world.running.platform, &world.account.caller);
+    platform.unsuppress(caller, &email("gone@example.com")).await.unwrap();
+    assert!(listed().is_empty());
+    let third = world.send(request(&["gone@example.com"])).await;
+    world.until_kinds(third, &["accepted", "bounced"]).await;
     world.running.stop().await;
 }
 

@@ -134,6 +134,9 @@ impl Ground {
                 MessageEvent::Failed(failed) => Some(failed.recipient),
                 MessageEvent::Canceled(canceled) => Some(canceled.recipient),
                 MessageEvent::Suppressed(suppressed) => Some(suppressed.recipient),
+                MessageEvent::Returned(returned) if !returned.was_delivered => {
+                    Some(returned.recipient)
+                }
                 _ => None,
             };
             if let Some(recipient) = recipient {

@@ -173,6 +173,7 @@ fn refusal_problem(refusal: &SendRefusal) -> Problem {
             Refusal::TooManyRecipients => {
                 Problem::field("to", "has, with cc and bcc, more than 50 recipients")
             }
+            Refusal::BulkToSeveral => Problem::field("bulk", "needs exactly one recipient"),
             Refusal::TooManyTags => Problem::field("tags", "has more than 20 entries"),
             Refusal::ScheduledTooFarAhead => {
                 Problem::field("scheduledAt", "must be at most 30 days ahead")

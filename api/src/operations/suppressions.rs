@@ -127,7 +127,7 @@ fn suppression(
     let reason = fields.text("reason", findings).and_then(|reason| {
         let parsed = Reason::parse(&reason);
         if parsed.is_none() {
-            findings.add("reason", "must be manual, complaint or bounce");
+            findings.add("reason", "must be manual, complaint, bounce or unsubscribe");
         }
         parsed
     });

@@ -1,20 +1,28 @@
 //! Sending domains.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use model::{DomainId, TenantId, address::DomainName};
+use model::{
+    DomainId, TenantId,
+    address::DomainName,
+    domain::compliance::{self, Known},
+};
 use poem::web::Data;
 use poem_openapi::{OpenApi, payload::Json};
-use projections::DomainView;
+use projections::{DomainView, GroupBy, Interval, StatsQuery};
 
 use super::{SharedData, Topic, problems::domain_problem, session::SignedIn};
 use crate::{
     body::SmallJsonBody,
     fields::{Fields, read_body},
+    operations::query_problem,
     params::InPath,
     parts::Shared,
     problem::{Code, Findings, Problem},
-    wire::domains::{DomainWire, DomainsAnswer, NewDomainAnswer, NewDomainBody, RemovedAnswer},
+    wire::{
+        compliance::ComplianceAnswer,
+        domains::{DomainWire, DomainsAnswer, NewDomainAnswer, NewDomainBody, RemovedAnswer},
+    },
 };
 
 /// Sending domains.
@@ -131,6 +139,40 @@ impl Domains {
         Ok(Json(wire(shared, &*view.map_err(domain_problem)?)))
     }
 
+    /// Read how a domain meets the rules for bulk senders
+    ///
+    /// The rules that Google, Yahoo and Microsoft have in common: of each, what was found when the
+    /// DNS was last asked or in the last 30 days, and what to do.
+    #[oai(
+        path = "/portal/domains/:domainId/compliance",
+        method = "get",
+        operation_id = "getCompliance",
+        tag = "Topic::Domains"
+    )]
+    async fn compliance(
+        &self,
+        signed_in: SignedIn,
+        /// The domain.
+        #[oai(name = "domainId")]
+        domain: InPath<DomainId>,
+        Data(shared): SharedData<'_>,
+    ) -> Result<Json<ComplianceAnswer>, Problem> {
+        shared.settled().await;
+        let view = own_domain(shared, signed_in.session.tenant, domain.0)?;
+        let answer = shared.reading(move |shared| {
+            let (delivered, complained) = last_days(shared, &view)?;
+            let known = Known {
+                links_are_https: shared.options.public_url.starts_with("https://"),
+                takes_complaints: shared.platform.inbound_hostname().is_some(),
+                delivered,
+                complained,
+            };
+            let findings = compliance::report(&view.records, &known);
+            Ok(ComplianceAnswer::of(view.id.to_string(), view.name.to_string(), findings))
+        });
+        answer.await.map(Json)
+    }
+
     /// Rotate the DKIM key
     ///
     /// Makes a second key under a second selector. The first signs on until the record of the
@@ -157,6 +199,24 @@ impl Domains {
 
 fn wire(shared: &Shared, view: &DomainView) -> DomainWire {
     DomainWire::of(view, shared.platform.expected_records(view))
+}
+
+/// Who got messages of this domain in the last 30 days, from all apps, and how many complained.
+fn last_days(shared: &Shared, view: &DomainView) -> Result<(u64, u64), Problem> {
+    const DAYS: Duration = Duration::from_hours(30 * 24);
+    let to = shared.clock.now();
+    let query =
+        StatsQuery { from: to.minus(DAYS), to, interval: Interval::Day, group_by: GroupBy::Domain };
+    let (mut delivered, mut complained) = (0_u64, 0_u64);
+    for app in shared.read.policies().apps_of(view.tenant) {
+        let stats = shared.read.stats().query(app.id, &query).map_err(query_problem)?;
+        let own = stats.groups.iter().filter(|group| group.key == view.name.as_str());
+        for group in own {
+            delivered = delivered.saturating_add(group.counts.delivered);
+            complained = complained.saturating_add(group.counts.complained);
+        }
+    }
+    Ok((delivered, complained))
 }
 
 /// Somebody else's domain is one that is not there.

@@ -31,13 +31,6 @@ pub(crate) struct LogWire {
     pub subject: Option<String>,
 }
 
-impl LogsAnswer {
-    /// A page without events.
-    pub(crate) const fn empty() -> Self {
-        Self { data: Vec::new(), has_more: false, next_cursor: None }
-    }
-}
-
 impl Example for LogsAnswer {
     fn example() -> Self {
         Self {

@@ -64,6 +64,10 @@ pub(crate) struct SendEmail {
     /// mail waits and at last fails. `opportunistic`, the default, demands that only where the
     /// receiver's own policy does.
     pub tls: Option<TlsDemandWire>,
+    /// Whether it is bulk mail, such as a newsletter: it gets `List-Unsubscribe` with one click (RFC
+    /// 8058), and nobody gets it who unsubscribed. It has exactly one recipient. Other mail goes on
+    /// to those who unsubscribed.
+    pub bulk: Option<bool>,
     /// Not before this time (RFC 3339), at most 30 days ahead. A time that has passed means now.
     pub scheduled_at: Option<Time>,
     /// How long the message is worth sending, from now or from `scheduledAt`: a number and `s`,
@@ -214,6 +218,7 @@ impl Example for SendEmail {
             tags: one("invoice"),
             metadata: pair("orderId", "1042"),
             tls: None,
+            bulk: Some(false),
             scheduled_at: None,
             expires_after: Some("24h".into()),
         }

@@ -1,6 +1,8 @@
 //! Counts of what became of an app's mail.
 
-use model::Timestamp;
+use std::collections::BTreeMap;
+
+use model::{Timestamp, delivery::BounceClass};
 use poem_openapi::{Enum, Object, types::Example};
 use projections::{Counts, GroupBy, Interval, Latency, Stats};
 
@@ -20,6 +22,8 @@ pub(crate) struct StatsAnswer {
     pub to: Time,
     /// The sums.
     pub totals: CountsWire,
+    /// Why recipients bounced.
+    pub bounce_classes: BounceClassesWire,
     /// The shares.
     pub rates: RatesWire,
     /// How long deliveries took.
@@ -54,6 +58,27 @@ pub(crate) struct CountsWire {
     pub complained: u64,
     /// Taken back by you.
     pub canceled: u64,
+}
+
+/// Of the recipients that bounced, how many for which reason. Together they are `totals.bounced`.
+#[derive(Object, Clone, Copy, Default)]
+#[oai(rename = "BounceClasses", rename_all = "camelCase", example)]
+pub(crate) struct BounceClassesWire {
+    /// The address or its domain does not exist or takes no mail; it is on the suppression list
+    /// now.
+    pub recipient: u64,
+    /// The mailbox is full.
+    pub mailbox_full: u64,
+    /// A rule of the receiver.
+    pub policy: u64,
+    /// The reputation of the sending address or domain.
+    pub reputation: u64,
+    /// What the message holds.
+    pub content: u64,
+    /// The set-up of either side: authentication, PTR, TLS, routing.
+    pub infrastructure: u64,
+    /// The reply does not tell.
+    pub unknown: u64,
 }
 
 /// Shares, from 0 to 1; 0 when there is nothing to divide by.
@@ -164,6 +189,21 @@ impl From<Counts> for CountsWire {
     }
 }
 
+impl From<&BTreeMap<BounceClass, u64>> for BounceClassesWire {
+    fn from(classes: &BTreeMap<BounceClass, u64>) -> Self {
+        let count = |class| classes.get(&class).copied().unwrap_or_default();
+        Self {
+            recipient: count(BounceClass::Recipient),
+            mailbox_full: count(BounceClass::MailboxFull),
+            policy: count(BounceClass::Policy),
+            reputation: count(BounceClass::Reputation),
+            content: count(BounceClass::Content),
+            infrastructure: count(BounceClass::Infrastructure),
+            unknown: count(BounceClass::Unknown),
+        }
+    }
+}
+
 impl From<Stats> for StatsAnswer {
     fn from(stats: Stats) -> Self {
         let Counts { accepted, delivered, bounced, complained, .. } = stats.totals;
@@ -172,6 +212,7 @@ impl From<Stats> for StatsAnswer {
             from: Time(stats.from),
             to: Time(stats.to),
             totals: stats.totals.into(),
+            bounce_classes: (&stats.bounce_classes).into(),
             rates: RatesWire {
                 delivery_rate: share(delivered, accepted),
                 bounce_rate: share(bounced, accepted),
@@ -212,6 +253,7 @@ impl Example for StatsAnswer {
             from: Time(EXAMPLE_DAY),
             to: Time(Timestamp::from_millis(EXAMPLE_DAY.as_millis() + DAY_MS)),
             totals: CountsWire::example(),
+            bounce_classes: BounceClassesWire::example(),
             rates: RatesWire::example(),
             latency: LatencyWire::example(),
             in_flight: 2,
@@ -234,6 +276,12 @@ impl Example for CountsWire {
             complained: 0,
             canceled: 1,
         }
+    }
+}
+
+impl Example for BounceClassesWire {
+    fn example() -> Self {
+        Self { recipient: 3, mailbox_full: 0, policy: 1, ..Self::default() }
     }
 }
 

@@ -20,8 +20,10 @@ pub(crate) struct NewSuppressionBody {
 #[derive(Object)]
 #[oai(rename = "Suppression", rename_all = "camelCase", example)]
 pub(crate) struct SuppressionWire {
-    /// The address, as it was given first.
-    pub email: String,
+    /// The address, as it was given first; `null` when it came to the list by a report or a link of
+    /// a message whose content was forgotten by then.
+    #[oai(nullable)]
+    pub email: Option<String>,
     /// Why.
     pub reason: Reason,
     /// Since when.
@@ -41,14 +43,15 @@ pub(crate) struct SuppressionsAnswer {
     pub next_cursor: Option<String>,
 }
 
-/// Why an address is on the list: somebody put it there by hand, its owner complained, or its mail
-/// server said that it does not exist.
+/// Why an address is on the list: somebody put it there by hand, its owner complained, its mail
+/// server said that it does not exist, or its owner unsubscribed, which holds for bulk mail alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(rename = "SuppressionReason", rename_all = "snake_case")]
 pub(crate) enum Reason {
     Manual,
     Complaint,
     Bounce,
+    Unsubscribe,
 }
 
 /// The answer to an address that is put on the list.
@@ -68,6 +71,7 @@ impl From<SuppressionReason> for Reason {
             SuppressionReason::Manual => Self::Manual,
             SuppressionReason::Complaint => Self::Complaint,
             SuppressionReason::Bounce => Self::Bounce,
+            SuppressionReason::Unsubscribe => Self::Unsubscribe,
         }
     }
 }
@@ -79,6 +83,7 @@ impl Reason {
             b"manual" => SuppressionReason::Manual,
             b"complaint" => SuppressionReason::Complaint,
             b"bounce" => SuppressionReason::Bounce,
+            b"unsubscribe" => SuppressionReason::Unsubscribe,
             _ => return None,
         })
     }
@@ -87,7 +92,7 @@ impl Reason {
 impl From<SuppressionView> for SuppressionWire {
     fn from(view: SuppressionView) -> Self {
         Self {
-            email: view.email.to_string(),
+            email: view.email.map(|email| email.to_string()),
             reason: view.reason.into(),
             created_at: Time(view.created_at),
         }
@@ -103,7 +108,7 @@ impl Example for NewSuppressionBody {
 impl Example for SuppressionWire {
     fn example() -> Self {
         Self {
-            email: "ada@example.com".into(),
+            email: Some("ada@example.com".into()),
             reason: Reason::Manual,
             created_at: Time(EXAMPLE_TIME),
         }

@@ -26,7 +26,7 @@ enum Needs {
 
 /// Every operation, and what it asks for. Said here once more on purpose: an operation that loses
 /// its lock by mistake loses it in the document too.
-const KNOWN: [(&str, Needs); 38] = [
+const KNOWN: [(&str, Needs); 39] = [
     ("sendEmail", Needs::Key(Scope::EmailSend)),
     ("sendBatch", Needs::Key(Scope::EmailSend)),
     ("cancelMessage", Needs::Key(Scope::EmailSend)),
@@ -58,6 +58,7 @@ const KNOWN: [(&str, Needs); 38] = [
     ("addDomain", Needs::Session),
     ("listDomains", Needs::Session),
     ("getDomain", Needs::Session),
+    ("getCompliance", Needs::Session),
     ("removeDomain", Needs::Session),
     ("verifyDomain", Needs::Session),
     ("rotateDkim", Needs::Session),

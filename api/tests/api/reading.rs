@@ -193,6 +193,11 @@ async fn statistics_add_up() {
         "complained": 0, "canceled": 1,
     });
     assert_eq!(stats["totals"], counts);
+    let classes = json!({
+        "recipient": 1, "mailboxFull": 0, "policy": 0, "reputation": 0, "content": 0,
+        "infrastructure": 0, "unknown": 0,
+    });
+    assert_eq!(stats["bounceClasses"], classes);
     assert_eq!(stats["inFlight"], 1);
     assert_eq!(
         stats["rates"],

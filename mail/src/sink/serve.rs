@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     Action, Asked, MessageAction, Policy, Received, SinkOptions, SinkReply,
+    places::Places,
     receive::{Data, Ended, Wire},
 };
 use crate::stream::{Socket, Stream};
@@ -43,6 +44,7 @@ const PAUSE_AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(20);
 
 pub(super) async fn accept(listener: TcpListener, house: Arc<House>) {
     let room = Arc::new(Semaphore::new(house.options.max_connections));
+    let places = Arc::new(Places::default());
     let mut connections = JoinSet::new();
     let mut count = 0;
     loop {
@@ -62,6 +64,11 @@ pub(super) async fn accept(listener: TcpListener, house: Arc<House>) {
             drop(socket.try_write(b"421 4.3.2 too many connections\r\n"));
             continue;
         };
+        let most = house.options.max_connections_per_address;
+        let Some(of_address) = places.take(from.ip(), most) else {
+            drop(socket.try_write(b"421 4.7.0 too many connections from your address\r\n"));
+            continue;
+        };
         let house = Arc::clone(&house);
         let number = count;
         count += 1;
@@ -69,7 +76,7 @@ pub(super) async fn accept(listener: TcpListener, house: Arc<House>) {
             // Replies are whole; waiting for more to send would cost 40 ms each.
             drop(socket.set_nodelay(true));
             house.receive(Box::new(socket), from, number).await;
-            drop(place);
+            drop((place, of_address));
         });
     }
 }
@@ -115,10 +122,14 @@ impl<'a> Session<'a> {
     }
 
     async fn run(mut self) {
-        match self.dialogue().await {
+        let ended = match self.house.options.longest_connection {
+            Some(longest) => timeout(longest, self.dialogue()).await.unwrap_or(Err(Ended::Idle)),
+            None => self.dialogue().await,
+        };
+        match ended {
             Ok(()) => {}
             Err(Ended::Gone) => return self.wire.flush().await.unwrap_or_default(),
-            Err(Ended::Idle) => self.wire.reply("421 4.4.2 silent for too long"),
+            Err(Ended::Idle) => self.wire.reply("421 4.4.2 this takes too long"),
             Err(Ended::BareLineEnd) => {
                 self.wire.reply("521 5.5.2 a line did not end in CRLF");
             }
@@ -342,7 +353,7 @@ impl<'a> Session<'a> {
             nth_on_connection: self.messages,
         };
         self.messages = self.messages.saturating_add(1);
-        match self.house.policy.message(&message) {
+        match self.house.policy.settle(&message).await {
             MessageAction::Accept => {
                 let text = format!("2.0.0 taken as {}-{}", self.number, self.messages);
                 Ok(self.hand_on(message, SinkReply::new(250, text)).await)

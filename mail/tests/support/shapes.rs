@@ -34,6 +34,7 @@ pub fn composed(shape: &Shape) -> mail::compose::Composed {
         body: &shape.body,
         message_id: &message_id,
         date: DATE,
+        unsubscribe: None,
     })
     .expect("the corpus holds only messages")
 }

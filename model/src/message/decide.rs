@@ -3,15 +3,15 @@
 use super::{
     MAX_RECIPIENTS, MAX_SCHEDULE_AHEAD, MAX_TAGS,
     events::{
-        Accepted, AcceptedRecipient, Attempt, Bounced, Canceled, Deferred, Delivered, Failed,
-        FailureReason, MessageEvent, RecordedAnswer, Scheduled, Sent, Suppressed,
+        Accepted, AcceptedRecipient, Attempt, Bounced, Canceled, Complained, Deferred, Delivered,
+        Failed, FailureReason, MessageEvent, RecordedAnswer, Returned, Scheduled, Sent, Suppressed,
         SuppressionReason, Tag, TemplateUse,
     },
-    state::Message,
+    state::{Message, RecipientStatus},
 };
 use crate::{
     address::DomainName,
-    delivery::{Answer, Fault, Outcome, Stage, TlsDemand, Verdict},
+    delivery::{Answer, Diagnosis, Fault, Outcome, Stage, TlsDemand, Verdict},
     event::{RequestHash, SealedText},
     ids::{ApiKeyId, AppId, DomainId, RecipientIndex, TenantId},
     retry::{Jitter, Lifetime, RetryPolicy},
@@ -29,6 +29,10 @@ pub enum Command {
     Expire,
     /// Take it back.
     Cancel,
+    /// Note that recipients did not get it, as a report says.
+    RecordReturn(Vec<Returning>),
+    /// Note that recipients complained.
+    RecordComplaint(Vec<RecipientIndex>),
 }
 
 /// A message to be taken over.
@@ -48,6 +52,8 @@ pub struct Accept {
     pub tags: Vec<Tag>,
     /// The template that it was made with.
     pub template: Option<TemplateUse>,
+    /// Whether it is bulk mail.
+    pub bulk: bool,
     /// Size of the content, in octets.
     pub size: u64,
     /// What is demanded of the way to its receivers.
@@ -71,6 +77,17 @@ pub struct Report {
     pub sealed_text: SealedText,
     /// What the transaction was to transmit; `None` when there was none.
     pub sent: Option<Sent>,
+}
+
+/// What a report says of one recipient that did not get the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Returning {
+    /// Which recipient.
+    pub recipient: RecipientIndex,
+    /// Why.
+    pub diagnosis: Diagnosis,
+    /// The words, sealed under the message's key; empty when they could not be.
+    pub sealed_text: SealedText,
 }
 
 /// Whether the author's domain may be sent from.
@@ -115,6 +132,9 @@ pub enum Refusal {
     /// More than [`MAX_RECIPIENTS`].
     #[error("there are more than 50 recipients")]
     TooManyRecipients,
+    /// Each recipient of bulk mail unsubscribes for themselves, by a link of their own.
+    #[error("a bulk message has one recipient")]
+    BulkToSeveral,
     /// More than [`MAX_TAGS`].
     #[error("there are more than 20 tags")]
     TooManyTags,
@@ -141,6 +161,8 @@ pub fn decide(
         Command::RecordAttempt(reports) => record_attempt(message, reports, facts, now),
         Command::Expire => expire(message, now),
         Command::Cancel => cancel(message, facts, now),
+        Command::RecordReturn(returning) => record_return(message, returning),
+        Command::RecordComplaint(recipients) => record_complaint(message, recipients),
     }
 }
 
@@ -163,6 +185,9 @@ fn decide_accept(
     if accept.recipients.len() > MAX_RECIPIENTS {
         return Err(Refusal::TooManyRecipients);
     }
+    if accept.bulk && accept.recipients.len() > 1 {
+        return Err(Refusal::BulkToSeveral);
+    }
     if accept.tags.len() > MAX_TAGS {
         return Err(Refusal::TooManyTags);
     }
@@ -181,6 +206,7 @@ fn decide_accept(
         tags: accept.tags.clone(),
         template: accept.template,
         tls: accept.tls,
+        bulk: accept.bulk,
         size: accept.size,
         expires_at: facts.retry.expires_at(until.unwrap_or(now), accept.expires_after),
         request: accept.request,
@@ -190,7 +216,7 @@ fn decide_accept(
         let known = recipient.as_usize() < accept.recipients.len();
         // Listed for two reasons, a recipient still ends once.
         let repeated = facts.suppressed.iter().take(position).any(|(other, _)| *other == recipient);
-        if known && !repeated {
+        if known && !repeated && !reason.lets_through(accept.bulk) {
             events.push(Suppressed { recipient, reason }.into());
         }
     }
@@ -294,4 +320,47 @@ fn cancel(
         return Err(Refusal::NotCancelable);
     }
     Ok(open.into_iter().map(|recipient| Canceled { recipient }.into()).collect())
+}
+
+/// A report can come before our own record of the delivery, or where the outcome was unknown: it
+/// proves that somebody had the message, so it ends who is open, too. Who ended otherwise was not
+/// sent to, or bounced already.
+fn record_return(message: &Message, returning: &[Returning]) -> Result<Vec<MessageEvent>, Refusal> {
+    message.accepted().ok_or(Refusal::Unknown)?;
+    let mut events: Vec<MessageEvent> = Vec::new();
+    for (position, one) in returning.iter().enumerate() {
+        let status = message.recipients().get(one.recipient.as_usize()).map(|known| known.status);
+        let was_delivered = match status {
+            Some(RecipientStatus::Delivered) => true,
+            Some(RecipientStatus::Queued | RecipientStatus::Deferred) => false,
+            _ => continue,
+        };
+        if returning.iter().take(position).any(|other| other.recipient == one.recipient) {
+            continue;
+        }
+        let Diagnosis { code, enhanced, .. } = one.diagnosis;
+        let (recipient, text) = (one.recipient, one.sealed_text.clone());
+        let class = one.diagnosis.class();
+        events.push(Returned { recipient, class, code, enhanced, text, was_delivered }.into());
+    }
+    Ok(events)
+}
+
+/// Whoever was sent to may complain, once.
+fn record_complaint(
+    message: &Message,
+    recipients: &[RecipientIndex],
+) -> Result<Vec<MessageEvent>, Refusal> {
+    message.accepted().ok_or(Refusal::Unknown)?;
+    let mut events: Vec<MessageEvent> = Vec::new();
+    for (position, recipient) in recipients.iter().enumerate() {
+        let Some(known) = message.recipients().get(recipient.as_usize()) else { continue };
+        let unsent =
+            matches!(known.status, RecipientStatus::Suppressed | RecipientStatus::Canceled);
+        if unsent || known.complained || recipients.iter().take(position).any(|r| r == recipient) {
+            continue;
+        }
+        events.push(Complained { recipient: *recipient }.into());
+    }
+    Ok(events)
 }

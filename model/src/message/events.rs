@@ -33,6 +33,10 @@ events! {
         Failed = "message.failed" v 1,
         /// The caller took a recipient's delivery back.
         Canceled = "message.canceled" v 1,
+        /// A report says that a recipient did not get it after all.
+        Returned = "message.returned" v 1,
+        /// A recipient complained about it.
+        Complained = "message.complained" v 1,
     }
 }
 
@@ -98,6 +102,9 @@ pub struct Accepted {
     /// What is demanded of the way to its receivers.
     #[serde(default, skip_serializing_if = "TlsDemand::is_opportunistic")]
     pub tls: TlsDemand,
+    /// Whether it is bulk mail, which its recipient can unsubscribe from.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bulk: bool,
     /// Size of the content, in octets.
     pub size: u64,
     /// When trying ends.
@@ -153,6 +160,20 @@ pub enum SuppressionReason {
     Complaint,
     /// Somebody put it there.
     Manual,
+    /// Its owner wants no bulk mail any more (RFC 8058); other mail goes on.
+    Unsubscribe,
+}
+
+impl SuppressionReason {
+    /// Whether an address that is listed for this gets a message, bulk or not.
+    pub const fn lets_through(self, bulk: bool) -> bool {
+        matches!(self, Self::Unsubscribe) && !bulk
+    }
+
+    /// Whether an address that is listed for this is listed anew for another reason.
+    pub fn yields_to(self, other: Self) -> bool {
+        self == Self::Unsubscribe && other != self
+    }
 }
 
 /// One attempt at one recipient, as far as it got.
@@ -278,6 +299,32 @@ pub enum FailureReason {
 /// See [`MessageEvent::Canceled`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Canceled {
+    /// Which recipient.
+    pub recipient: RecipientIndex,
+}
+
+/// See [`MessageEvent::Returned`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Returned {
+    /// Which recipient.
+    pub recipient: RecipientIndex,
+    /// Why.
+    pub class: BounceClass,
+    /// The reply code that the report tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<u16>,
+    /// The enhanced status code that it tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enhanced: Option<EnhancedCode>,
+    /// Its words, sealed: they can echo an address. Empty when they could not be.
+    pub text: SealedText,
+    /// Whether the recipient had counted as delivered until now.
+    pub was_delivered: bool,
+}
+
+/// See [`MessageEvent::Complained`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Complained {
     /// Which recipient.
     pub recipient: RecipientIndex,
 }

@@ -15,7 +15,7 @@ pub enum RecipientStatus {
     Deferred,
     /// The receiver took it.
     Delivered,
-    /// The receiver refused it.
+    /// The receiver refused it, or reported later that it could not deliver it.
     Bounced,
     /// We gave up.
     Failed,
@@ -63,6 +63,8 @@ pub struct RecipientState {
     pub attempts: u16,
     /// When it is due, while it is open.
     pub next_attempt_at: Timestamp,
+    /// Whether it complained about the message.
+    pub complained: bool,
 }
 
 /// A message folded from its events. [`Message::default`] is one that was never accepted.
@@ -82,6 +84,7 @@ impl Message {
                     status: RecipientStatus::Queued,
                     attempts: 0,
                     next_attempt_at: at,
+                    complained: false,
                 };
                 self.recipients = vec![queued; accepted.recipients.len()];
                 self.accepted = Some((at, accepted.clone()));
@@ -115,6 +118,14 @@ impl Message {
             }
             MessageEvent::Canceled(canceled) => {
                 self.end(canceled.recipient, RecipientStatus::Canceled);
+            }
+            MessageEvent::Returned(returned) => {
+                self.end(returned.recipient, RecipientStatus::Bounced);
+            }
+            MessageEvent::Complained(complained) => {
+                if let Some(recipient) = self.recipients.get_mut(complained.recipient.as_usize()) {
+                    recipient.complained = true;
+                }
             }
         }
     }

@@ -5,6 +5,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use super::events::{Accepted, MessageEvent, Scheduled};
 use crate::{
+    delivery::BounceClass,
     event::{Header, UPCASTERS, UndecodableEvent},
     ids::RecipientIndex,
     time::Timestamp,
@@ -33,6 +34,20 @@ pub enum Step {
         /// How.
         end: End,
     },
+    /// [`MessageEvent::Returned`].
+    Returned {
+        /// Which recipient.
+        recipient: RecipientIndex,
+        /// Why.
+        class: BounceClass,
+        /// Whether it had counted as delivered until now.
+        was_delivered: bool,
+    },
+    /// [`MessageEvent::Complained`].
+    Complained {
+        /// Which recipient.
+        recipient: RecipientIndex,
+    },
 }
 
 /// How a recipient ended.
@@ -42,8 +57,8 @@ pub enum End {
     Suppressed,
     /// [`MessageEvent::Delivered`].
     Delivered,
-    /// [`MessageEvent::Bounced`].
-    Bounced,
+    /// [`MessageEvent::Bounced`], for which reason.
+    Bounced(BounceClass),
     /// [`MessageEvent::Failed`].
     Failed,
     /// [`MessageEvent::Canceled`].
@@ -64,9 +79,17 @@ impl Step {
             },
             MessageEvent::Suppressed(event) => ended(event.recipient, End::Suppressed),
             MessageEvent::Delivered(event) => ended(event.attempt.recipient, End::Delivered),
-            MessageEvent::Bounced(event) => ended(event.attempt.recipient, End::Bounced),
+            MessageEvent::Bounced(event) => {
+                ended(event.attempt.recipient, End::Bounced(event.class))
+            }
             MessageEvent::Failed(event) => ended(event.recipient, End::Failed),
             MessageEvent::Canceled(event) => ended(event.recipient, End::Canceled),
+            MessageEvent::Returned(event) => Self::Returned {
+                recipient: event.recipient,
+                class: event.class,
+                was_delivered: event.was_delivered,
+            },
+            MessageEvent::Complained(event) => Self::Complained { recipient: event.recipient },
         }
     }
 
@@ -90,7 +113,18 @@ impl Step {
             }
             "message.suppressed" if current => End::Suppressed,
             "message.delivered" if current => End::Delivered,
-            "message.bounced" if current => End::Bounced,
+            "message.bounced" if current => {
+                let Refused { recipient, class } = read(data)?;
+                return Ok(Self::Ended { recipient, end: End::Bounced(class) });
+            }
+            "message.returned" if current => {
+                let CameBack { recipient, class, was_delivered } = read(data)?;
+                return Ok(Self::Returned { recipient, class, was_delivered });
+            }
+            "message.complained" if current => {
+                let About { recipient } = read(data)?;
+                return Ok(Self::Complained { recipient });
+            }
             "message.failed" if current => End::Failed,
             "message.canceled" if current => End::Canceled,
             kind => return MessageEvent::decode(kind, header.v, data).map(Self::of),
@@ -103,7 +137,20 @@ impl Step {
     pub const fn recipient(&self) -> Option<RecipientIndex> {
         match self {
             Self::Accepted(_) | Self::Scheduled(_) => None,
-            Self::Deferred { recipient, .. } | Self::Ended { recipient, .. } => Some(*recipient),
+            Self::Deferred { recipient, .. }
+            | Self::Ended { recipient, .. }
+            | Self::Returned { recipient, .. }
+            | Self::Complained { recipient } => Some(*recipient),
+        }
+    }
+
+    /// Why a recipient did not get it, if that is what happened.
+    pub const fn bounce_class(&self) -> Option<BounceClass> {
+        match self {
+            Self::Ended { end: End::Bounced(class), .. } | Self::Returned { class, .. } => {
+                Some(*class)
+            }
+            _ => None,
         }
     }
 
@@ -116,10 +163,12 @@ impl Step {
             Self::Ended { end, .. } => match end {
                 End::Suppressed => "message.suppressed",
                 End::Delivered => "message.delivered",
-                End::Bounced => "message.bounced",
+                End::Bounced(_) => "message.bounced",
                 End::Failed => "message.failed",
                 End::Canceled => "message.canceled",
             },
+            Self::Returned { .. } => "message.returned",
+            Self::Complained { .. } => "message.complained",
         }
     }
 }
@@ -127,6 +176,19 @@ impl Step {
 #[derive(Deserialize)]
 struct About {
     recipient: RecipientIndex,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    recipient: RecipientIndex,
+    class: BounceClass,
+}
+
+#[derive(Deserialize)]
+struct CameBack {
+    recipient: RecipientIndex,
+    class: BounceClass,
+    was_delivered: bool,
 }
 
 #[derive(Deserialize)]

@@ -26,6 +26,7 @@ fn accepted_as(draft: &model::message::Accept, expires_at: Timestamp) -> Message
         tags: draft.tags.clone(),
         template: None,
         tls: draft.tls,
+        bulk: draft.bulk,
         size: draft.size,
         expires_at,
         request: draft.request,
@@ -178,4 +179,23 @@ fn who_is_listed_for_two_reasons_ends_once() {
     let then = Given::nothing().when_knowing(NOW, &accept(2), &known);
     let first = Suppressed { recipient: RecipientIndex(1), reason: SuppressionReason::Complaint };
     assert_eq!(then.events()[1..], [first.into()]);
+}
+
+#[test]
+fn bulk_mail_goes_to_one_and_to_nobody_who_unsubscribed() {
+    let mut several = draft(2);
+    several.bulk = true;
+    Given::nothing().when(NOW, &taking(several)).then_refused(Refusal::BulkToSeveral);
+
+    let mut one = draft(1);
+    let suppressed = vec![(RecipientIndex(0), SuppressionReason::Unsubscribe)];
+    let known = Known { suppressed: suppressed.clone(), ..Known::default() };
+    let accepted = |draft: &_| accepted_as(draft, NOW.plus(EXPIRE_AFTER));
+    // Other mail goes on.
+    Given::nothing().when_knowing(NOW, &taking(one.clone()), &known).then(&[accepted(&one)]);
+    one.bulk = true;
+    let (recipient, reason) = suppressed[0];
+    Given::nothing()
+        .when_knowing(NOW, &taking(one.clone()), &known)
+        .then(&[accepted(&one), Suppressed { recipient, reason }.into()]);
 }

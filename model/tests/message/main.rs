@@ -12,5 +12,6 @@ mod accepting;
 mod attempts;
 mod ending;
 mod properties;
+mod returning;
 mod scenario;
 mod status;

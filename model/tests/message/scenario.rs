@@ -6,11 +6,11 @@ use model::{
     ApiKeyId, AppId, DomainId, Event, MessageId, RecipientIndex, StreamId, TenantId, Timestamp,
     address::DomainName,
     content::RecipientKind,
-    delivery::{Answer, EnhancedCode, Fault, Outcome, Reply, Stage, TlsDemand},
+    delivery::{Answer, Diagnosis, EnhancedCode, Fault, Outcome, Reply, Stage, TlsDemand},
     event::{KeyedHash, SealedText},
     message::{
         Accept, AcceptedRecipient, Attempt, Command, Facts, Message, MessageEvent, RecordedAnswer,
-        Refusal, Report, SenderStanding, Sent, Sha256, SuppressionReason, decide,
+        Refusal, Report, Returning, SenderStanding, Sent, Sha256, SuppressionReason, decide,
     },
     retry::{Jitter, RetryPolicy},
 };
@@ -163,6 +163,7 @@ pub(crate) fn draft(recipients: usize) -> Accept {
         recipients: (0..recipients).map(|n| recipient(u8::try_from(n).unwrap())).collect(),
         tags: Vec::new(),
         template: None,
+        bulk: false,
         size: 1_000,
         tls: TlsDemand::Opportunistic,
         scheduled_at: None,
@@ -216,6 +217,22 @@ pub(crate) fn report(recipient: u8, outcome: Outcome) -> Report {
 
 pub(crate) fn tried(reports: impl IntoIterator<Item = (u8, Outcome)>) -> Command {
     Command::RecordAttempt(reports.into_iter().map(|(n, outcome)| report(n, outcome)).collect())
+}
+
+/// A report that these recipients do not exist.
+pub(crate) fn came_back(recipients: Vec<u8>) -> Command {
+    let diagnosis = diagnosis("5.1.1");
+    let returning = |recipient| Returning {
+        recipient: RecipientIndex(recipient),
+        diagnosis: diagnosis.clone(),
+        sealed_text: sealed(),
+    };
+    Command::RecordReturn(recipients.into_iter().map(returning).collect())
+}
+
+pub(crate) fn diagnosis(enhanced: &str) -> Diagnosis {
+    let enhanced = EnhancedCode::parse(enhanced);
+    Diagnosis { code: Some(550), enhanced, text: "in clear".into() }
 }
 
 /// The attempt as it is recorded of an outcome.

@@ -19,7 +19,7 @@ pub struct Counts {
     pub failed: u64,
     /// On the suppression list.
     pub suppressed: u64,
-    /// Complained about what they got; they count under delivered, too.
+    /// Complained about what they got; they count under their end, too.
     pub complained: u64,
     /// Taken back by the caller.
     pub canceled: u64,
@@ -35,6 +35,7 @@ pub(super) enum Counter {
     Failed,
     Suppressed,
     Canceled,
+    Complained,
 }
 
 impl Counts {
@@ -49,7 +50,7 @@ impl Counts {
         self.accepted.saturating_sub(ended)
     }
 
-    pub(super) fn add(&mut self, counter: Counter, by: u64) {
+    pub(super) fn add(&mut self, counter: Counter, by: i64) {
         let counter = match counter {
             Counter::Accepted => &mut self.accepted,
             Counter::Delivered => &mut self.delivered,
@@ -58,8 +59,9 @@ impl Counts {
             Counter::Failed => &mut self.failed,
             Counter::Suppressed => &mut self.suppressed,
             Counter::Canceled => &mut self.canceled,
+            Counter::Complained => &mut self.complained,
         };
-        *counter = counter.saturating_add(by);
+        *counter = counter.saturating_add_signed(by);
     }
 
     /// Adds other counts to these.

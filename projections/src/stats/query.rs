@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use eventlog::{Hour, Scan};
-use model::{AppId, Timestamp};
+use model::{AppId, Timestamp, delivery::BounceClass};
 
 use super::{
     COUNTS, Counts, Dimension, NAME, counts_prefix, histogram::Histogram, latencies_prefix,
@@ -112,6 +112,8 @@ pub struct Stats {
     pub to: Timestamp,
     /// All together.
     pub totals: Counts,
+    /// How many of those that bounced did for which reason; classes without any are left out.
+    pub bounce_classes: BTreeMap<BounceClass, u64>,
     /// Recipients that have not ended.
     pub in_flight: u64,
     /// How long deliveries took; `None` without any.
@@ -164,6 +166,7 @@ impl Statistics {
             from,
             to,
             totals,
+            bounce_classes: self.bounce_classes(app, hours)?,
             in_flight: totals.in_flight(),
             latency: self.latency(app, hours)?,
             series: points.into_iter().map(|(start, counts)| Point { start, counts }).collect(),
@@ -193,6 +196,23 @@ impl Statistics {
             (Some(p50_ms), Some(p95_ms), Some(p99_ms)) => Some(Latency { p50_ms, p95_ms, p99_ms }),
             _ => None,
         })
+    }
+
+    fn bounce_classes(
+        &self,
+        app: AppId,
+        hours: Hours,
+    ) -> Result<BTreeMap<BounceClass, u64>, QueryError> {
+        let mut classes = BTreeMap::new();
+        self.each(&counts_prefix(app, Dimension::BounceClass), hours, |_, row| {
+            let mut known = Ok(());
+            read_part(row, |name, counts| match BounceClass::parse(name) {
+                Some(class) => *classes.entry(class).or_default() += counts.bounced,
+                None => known = Err(Malformed),
+            })?;
+            known
+        })?;
+        Ok(classes)
     }
 
     fn groups(

@@ -51,7 +51,7 @@ impl World {
     fn suppression(&mut self, tenant: TenantId, app: AppId) {
         let stream = StreamId::Suppression(SuppressionId::from_bytes(self.random.bytes()));
         let recipient = KeyedHash(self.random.bytes());
-        let (reason, address) = (SuppressionReason::Manual, sealed());
+        let (reason, address) = (SuppressionReason::Manual, Some(sealed()));
         let added = SuppressionAdded { tenant, app, recipient, reason, address };
         self.append(stream, SuppressionEvent::from(added).encode());
         let removed = SuppressionRemoved { tenant, app, recipient };
@@ -71,7 +71,7 @@ impl World {
         self.suppression(tenant, app);
         let stream = StreamId::Suppression(SuppressionId::from_bytes(self.random.bytes()));
         let recipient = KeyedHash(self.random.bytes());
-        let (reason, address) = (SuppressionReason::Bounce, sealed());
+        let (reason, address) = (SuppressionReason::Bounce, Some(sealed()));
         let added = SuppressionAdded { tenant, app, recipient, reason, address };
         self.append(stream, SuppressionEvent::from(added).encode());
         if let Some(domain) = self.domains.first().map(|(id, ..)| *id) {

@@ -39,6 +39,8 @@ fn searched(world: &World, app: AppId, query: &LogQuery) -> Vec<eventlog::Positi
                 MessageEvent::Bounced(event) => Some(event.attempt.recipient),
                 MessageEvent::Failed(event) => Some(event.recipient),
                 MessageEvent::Canceled(event) => Some(event.recipient),
+                MessageEvent::Returned(event) => Some(event.recipient),
+                MessageEvent::Complained(event) => Some(event.recipient),
             };
             let is_about = |wanted: RecipientHash| match about {
                 None => accepted.recipients.iter().any(|recipient| recipient.hash == wanted),

@@ -35,6 +35,13 @@ fn counted(
         if !inside {
             continue;
         }
+        if let MessageEvent::Returned(e) = &event
+            && e.was_delivered
+        {
+            for key in key(accepted, e.recipient.as_usize()) {
+                sums.entry(key).or_default().delivered -= 1;
+            }
+        }
         let mut count = |recipient: usize, field: fn(&mut Counts) -> &mut u64| {
             for key in key(accepted, recipient) {
                 *field(sums.entry(key).or_default()) += 1;
@@ -55,6 +62,8 @@ fn counted(
             MessageEvent::Bounced(e) => count(e.attempt.recipient.as_usize(), |c| &mut c.bounced),
             MessageEvent::Failed(e) => count(e.recipient.as_usize(), |c| &mut c.failed),
             MessageEvent::Canceled(e) => count(e.recipient.as_usize(), |c| &mut c.canceled),
+            MessageEvent::Returned(e) => count(e.recipient.as_usize(), |c| &mut c.bounced),
+            MessageEvent::Complained(e) => count(e.recipient.as_usize(), |c| &mut c.complained),
         }
     }
     sums
@@ -80,6 +89,7 @@ fn sum(series: &Stats) -> Counts {
         sum.failed += point.counts.failed;
         sum.suppressed += point.counts.suppressed;
         sum.canceled += point.counts.canceled;
+        sum.complained += point.counts.complained;
     }
     sum
 }
@@ -110,7 +120,9 @@ proptest! {
                 prop_assert_eq!(sum(&found), whole);
                 prop_assert_eq!(sum(&ask(Interval::Day, GroupBy::None)), whole);
                 prop_assert!(found.series.iter().all(|p| conserved(&p.counts, p.counts.in_flight())));
-                prop_assert_eq!(found.latency.is_some(), whole.delivered > 0);
+                // Who came back had been delivered, and took its time.
+                prop_assert!(found.latency.is_some() || whole.delivered == 0);
+                prop_assert_eq!(found.bounce_classes.values().sum::<u64>(), whole.bounced);
 
                 let groups = |group_by| {
                     let found = ask(Interval::Day, group_by);

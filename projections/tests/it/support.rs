@@ -390,6 +390,7 @@ impl World {
                 id: TemplateId::from_bytes([number; 16]),
                 version,
             }),
+            bulk: false,
             size: 1000,
             tls: TlsDemand::Opportunistic,
             scheduled_at: draft.scheduled_in.map(|wait| self.now.plus(wait)),

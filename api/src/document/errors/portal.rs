@@ -53,6 +53,14 @@ pub(super) const PORTAL_READ: &[Code] = &[Code::NoSession, Code::InternalError];
 
 pub(super) const PORTAL_READ_ONE: &[Code] = &[Code::NoSession, Code::NotFound, Code::InternalError];
 
+pub(super) const PORTAL_COUNT_ONE: &[Code] = &[
+    Code::NoSession,
+    Code::NotFound,
+    Code::ValidationFailed,
+    Code::InternalError,
+    Code::Overloaded,
+];
+
 pub(super) const PORTAL_CHANGE: &[Code] = &[
     Code::NoSession,
     Code::CrossSiteRequest,

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use model::{
-    delivery::{Fault, Outcome, Stage},
+    RecipientIndex,
+    delivery::{Diagnosis, EnhancedCode, Fault, Outcome, Stage},
     domain::DomainStatus,
+    event::SealedText,
+    message::{Command, Returning},
 };
 
 use super::{Draft, TAGS, World, bounced, deferred, delivered};
@@ -106,6 +109,7 @@ impl World {
             3 => {
                 self.expire(message);
             }
+            4 => self.report(message),
             _ => {
                 let open: Vec<u8> =
                     self.messages[message].state.open().map(|(index, _)| index.0).collect();
@@ -113,6 +117,23 @@ impl World {
                     open.into_iter().map(|index| (index, self.random_outcome())).collect();
                 self.attempt(message, &outcomes);
             }
+        }
+    }
+
+    /// Reports of some recipients, who may have had the message or not.
+    fn report(&mut self, message: usize) {
+        let recipients = self.messages[message].state.recipients().len() as u64;
+        let recipient = RecipientIndex(self.random.below(recipients + 1) as u8);
+        let enhanced = EnhancedCode::parse(self.random.pick(&["5.1.1", "5.7.1", "4.4.7"]));
+        let returning = Returning {
+            recipient,
+            diagnosis: Diagnosis { code: Some(550), enhanced, text: String::new() },
+            sealed_text: SealedText("c2VhbGVk".into()),
+        };
+        if self.random.one_in(2) {
+            self.decide(message, &Command::RecordReturn(vec![returning]), &[], Vec::new());
+        } else {
+            self.decide(message, &Command::RecordComplaint(vec![recipient]), &[], Vec::new());
         }
     }
 
