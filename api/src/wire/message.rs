@@ -363,9 +363,14 @@ impl Example for SmtpWire {
             message,
             mx,
             ip,
-            tls: Some(TlsWire::example()),
-            tls_rule: Some(TlsRuleWire::MtaSts),
-            tls_failure: None,
+            // Mail that a policy in testing lets pass, although the host proved nothing.
+            tls: Some(TlsWire {
+                verified: false,
+                verification: VerificationWire::None,
+                ..TlsWire::example()
+            }),
+            tls_rule: Some(TlsRuleWire::MtaStsTesting),
+            tls_failure: Some("certificate-expired".into()),
         }
     }
 }
