@@ -95,8 +95,9 @@ pub fn read(octets: &[u8]) -> Report {
     if let Some(complaint) = complaint::read(&message) {
         return Report::Feedback(complaint);
     }
-    let fates = status::read(&message);
+    let mut fates = status::read(&message);
     if !fates.is_empty() {
+        notice::explain(&message, &mut fates);
         return Report::Delivery(fates);
     }
     if notice::is_automatic_reply(&message) {

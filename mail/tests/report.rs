@@ -106,6 +106,97 @@ fn nobody_is_gone_for_a_fault_that_lasted_too_long() {
     assert_eq!(fates(&report)[0].diagnosis.class(), BounceClass::MailboxFull);
 }
 
+/// A report in three parts, as `server` would write it: for people, for programs, and the message.
+fn report_of(from: &str, people: &[&str], programs: &[&str]) -> Vec<u8> {
+    let from = format!("From: {from}");
+    let top = [
+        from.as_str(),
+        "To: bounce+token@bounces.acme.example",
+        "Auto-Submitted: auto-replied",
+        "MIME-Version: 1.0",
+        "Content-Type: multipart/report; report-type=delivery-status; boundary=b",
+        "",
+        "--b",
+        "Content-Type: text/plain; charset=us-ascii",
+        "",
+    ];
+    let status = ["", "--b", "Content-Type: message/delivery-status", ""];
+    let end = ["", "--b", "Content-Type: text/rfc822-headers", "", "Subject: Hello", "", "--b--"];
+    message(&[&top[..], people, &status, programs, &end].concat())
+}
+
+#[test]
+fn what_a_server_tells_people_alone_is_read_for_the_recipient_whom_it_is_said_of() {
+    // Exim 4.96 about an address that it has no mailbox for.
+    let exim = report_of(
+        "Mail Delivery System <Mailer-Daemon@mx.reader.example>",
+        &[
+            "This message was created automatically by mail delivery software.",
+            "",
+            "A message that you sent could not be delivered to one or more of its",
+            "recipients. This is a permanent error. The following address(es) failed:",
+            "",
+            "  ada@reader.example",
+            "    Unrouteable address",
+            "",
+            "  grace@reader.example",
+            "    mailbox is full: retry timeout exceeded",
+        ],
+        &[
+            "Reporting-MTA: dns; mx.reader.example",
+            "",
+            "Action: failed",
+            "Final-Recipient: rfc822;ada@reader.example",
+            "Status: 5.0.0",
+            "",
+            "Action: failed",
+            "Final-Recipient: rfc822;grace@reader.example",
+            "Status: 5.0.0",
+        ],
+    );
+    // OpenSMTPD 6.8 about what another server said.
+    let opensmtpd = report_of(
+        "Mailer Daemon <MAILER-DAEMON@mx.reader.example>",
+        &[
+            "    Hi!",
+            "",
+            "    This is the MAILER-DAEMON, please DO NOT REPLY to this email.",
+            "",
+            "    An error has occurred while attempting to deliver a message for",
+            "    the following list of recipients:",
+            "",
+            "ada@reader.example: 550 5.1.1 no such user here",
+            "grace@reader.example: 552 5.2.2 the mailbox is full",
+            "",
+            "    Below is a copy of the original message:",
+        ],
+        &[
+            "Reporting-MTA: dns; mx.reader.example",
+            "",
+            "Final-Recipient: rfc822; ada@reader.example",
+            "Action: failed",
+            "Status: 5.0.0",
+            "",
+            "Final-Recipient: rfc822; grace@reader.example",
+            "Action: failed",
+            "Status: 5.0.0",
+        ],
+    );
+    for (report, code, words) in
+        [(exim, None, "Unrouteable address"), (opensmtpd, Some(550), "550 5.1.1 no such user here")]
+    {
+        let fates = fates(&report);
+        let told: Vec<_> = fates.iter().map(|f| (names(f), f.diagnosis.class())).collect();
+        let expected = [
+            (vec!["ada@reader.example".to_owned()], BounceClass::Recipient),
+            (vec!["grace@reader.example".to_owned()], BounceClass::MailboxFull),
+        ];
+        assert_eq!(told, expected);
+        let why = &fates[0].diagnosis;
+        assert_eq!((why.code, why.text.as_str()), (code, words));
+    }
+}
+
 #[test]
 fn a_report_without_a_recipient_field_is_read_for_its_words() {
     let report = status_report(&["X-Nothing: here", ""]);

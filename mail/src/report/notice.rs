@@ -6,7 +6,7 @@ use model::{
     delivery::{Diagnosis, EnhancedCode},
 };
 
-use super::{Action, Fate, MAX_FATES, MAX_LINES, one_line, parts, text_of};
+use super::{Action, Fate, MAX_FATES, MAX_LINES, one_line, parts, status::specific, text_of};
 
 /// What says that somebody has to wait.
 const DELAYED: &[&str] = &[
@@ -137,6 +137,28 @@ pub(super) fn read(message: &Message<'_>) -> Vec<Fate> {
         return fates.take(MAX_FATES).collect();
     }
     found.iter().map(|(address, words)| fate(address.clone(), words)).take(MAX_FATES).collect()
+}
+
+/// Gives their words to those of whom a status report says no more than that it failed: Exim, for
+/// what it finds itself, and OpenSMTPD tell people why, and programs only `5.0.0`.
+pub(super) fn explain(message: &Message<'_>, fates: &mut [Fate]) {
+    if fates.iter().all(|fate| !fate.diagnosis.text.is_empty()) {
+        return;
+    }
+    // People come first in a report (RFC 6522, section 3).
+    let Some(first) = parts(message).find(|part| part.is_text()) else { return };
+    let text: String = text_of(first).lines().take(MAX_LINES).flat_map(|l| [l, "\n"]).collect();
+    let found = spans(&text, &of_the_notice(message));
+    for fate in fates.iter_mut().filter(|fate| fate.diagnosis.text.is_empty()) {
+        let named = |(known, _): &&(EmailAddress, String)| fate.addresses.contains(known);
+        let Some((_, words)) = found.iter().find(named) else { continue };
+        // Behind the paragraph is what the server says to everybody.
+        let words = words.split("\n\n").next().unwrap_or_default();
+        let (code, enhanced) = codes(words);
+        let text = one_line(words.trim_start_matches(['>', ':', ' ', '\n']));
+        let enhanced = specific(enhanced, fate.diagnosis.enhanced);
+        fate.diagnosis = Diagnosis { code, enhanced, text };
+    }
 }
 
 fn action(subject: &str, text: &str, named: bool) -> Option<Action> {

@@ -69,7 +69,10 @@ fn enhanced(value: &str) -> Option<EnhancedCode> {
 }
 
 /// Of two codes the one that says something: what the refusing server said, unless that is "other".
-fn specific(remote: Option<EnhancedCode>, status: Option<EnhancedCode>) -> Option<EnhancedCode> {
+pub(super) fn specific(
+    remote: Option<EnhancedCode>,
+    status: Option<EnhancedCode>,
+) -> Option<EnhancedCode> {
     let is_vague = |code: &EnhancedCode| (code.subject, code.detail) == (0, 0);
     match (remote, status) {
         (Some(remote), Some(status)) if is_vague(&remote) => Some(status),
