@@ -16,6 +16,7 @@ mod cli;
 pub mod clock;
 mod commands;
 pub mod config;
+mod descriptors;
 mod inbound;
 pub mod node;
 mod retention;

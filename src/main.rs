@@ -1,5 +1,8 @@
 //! The `lumora` binary.
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     lumora::run()
 }

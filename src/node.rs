@@ -25,7 +25,7 @@ use crate::{
     Failure,
     clock::SystemClock,
     config::{Config, Registration, Retention, TlsSetting},
-    inbound, retention, signing, telemetry,
+    descriptors, inbound, retention, signing, telemetry,
 };
 
 /// The record, its keys and what is folded from it: all that the commands on a stopped server need.
@@ -200,6 +200,7 @@ impl Node {
             Failure::failed(format!("http.listen: {}: {error}", config.http.listen))
         })?;
         let address = listener.local_addr().map_err(Failure::failed)?;
+        descriptors::provide(config.delivery.max_in_flight);
         let metrics = telemetry::metrics();
         let core = Core::open(config, true).await?;
         let inbound = inbound::listen(&config.inbound, &core.platform).await?;

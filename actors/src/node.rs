@@ -129,7 +129,7 @@ impl Node {
             press: Press::new(),
             in_flight: Semaphore::new(options.max_in_flight),
             rules,
-            gates: Gates::default(),
+            gates: Gates::new(options.max_in_flight),
             messages: Registry::new(options.max_live_messages, node.clone()),
             sites: Registry::new(MOST_SITES, node.clone()),
             tenants: Registry::new(MOST_OWNERS, node.clone()),

@@ -79,7 +79,8 @@ pub struct PlatformOptions {
     pub timeouts: Timeouts,
     /// When a deferred recipient is tried again, and until when.
     pub retry: RetryPolicy,
-    /// Transactions at once, all sites together.
+    /// Transactions at once, all sites together; and as many connections are kept for the next
+    /// message.
     pub max_in_flight: usize,
     /// Connections at once to one site, where no rule sets another number.
     pub per_destination: usize,
@@ -125,7 +126,7 @@ impl PlatformOptions {
             max_in_flight: 1_000,
             per_destination: 10,
             shaping: Vec::new(),
-            lane_depth: 2_000,
+            lane_depth: 8_000,
             max_per_connection: 100,
             idle_connection: Duration::from_secs(30),
             idle_message_actor: Duration::from_mins(1),

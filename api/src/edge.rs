@@ -171,7 +171,13 @@ fn note(operation: &'static str, method: &Method, status: StatusCode, id: &str, 
     metrics::histogram!("lumora_http_request_duration_seconds", "operation" => operation)
         .record(elapsed);
     let elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
-    tracing::info!(target: "api::access", request_id = id, operation, method, status, elapsed_us);
+    // What went well is counted; a line for each would be the most frequent one by far, and cost as
+    // much as reading the request.
+    if status < 400 {
+        tracing::debug!(target: "api::access", request_id = id, operation, method, status, elapsed_us);
+    } else {
+        tracing::info!(target: "api::access", request_id = id, operation, method, status, elapsed_us);
+    }
 }
 
 /// The headers that every answer has.

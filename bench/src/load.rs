@@ -9,7 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::json;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::task::JoinSet;
 
 use crate::{Outcome, receiver::domain, server::Sender, times::Times};
@@ -29,13 +30,32 @@ pub(crate) struct Accepting {
 #[derive(Clone)]
 pub(crate) struct Load {
     client: reqwest::Client,
-    url: String,
+    /// For one message, and for several.
+    urls: [reqwest::Url; 2],
     senders: Arc<[Sender]>,
     clients: usize,
     domains: usize,
-    text: Arc<str>,
+    text: Arc<RawValue>,
     scheduled_at: Option<Arc<str>>,
     batch: usize,
+}
+
+/// A message as the API takes it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Email<'a> {
+    from: Author,
+    to: [String; 1],
+    subject: String,
+    // Escaped once: the clients share the cores with the server.
+    text: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheduled_at: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Author {
+    email: String,
 }
 
 impl Load {
@@ -47,7 +67,9 @@ impl Load {
         domains: usize,
         text_octets: usize,
     ) -> Outcome<Self> {
-        let text = text(text_octets);
+        let text = Arc::from(to_raw_value(&text(text_octets))?);
+        let url = reqwest::Url::parse(url)?;
+        let urls = [url.join("/v1/email/send")?, url.join("/v1/email/batch")?];
         let client = reqwest::Client::builder()
             .no_proxy()
             .tcp_nodelay(true)
@@ -55,11 +77,11 @@ impl Load {
             .build()?;
         Ok(Self {
             client,
-            url: url.to_owned(),
+            urls,
             senders,
             clients: clients.max(1),
             domains: domains.max(1),
-            text: text.into(),
+            text,
             scheduled_at: None,
             batch: 1,
         })
@@ -105,12 +127,13 @@ impl Load {
             if number >= end {
                 return Ok((times, put_off));
             }
-            let (path, body) = self.request(number..end.min(number + self.batch));
+            let (url, body) = self.request(number..end.min(number + self.batch))?;
+            let body = bytes::Bytes::from(body);
             loop {
                 let started = Instant::now();
                 let answer = self
                     .client
-                    .post(format!("{}{path}", self.url))
+                    .post(url.clone())
                     .header("x-api-key", self.sender(number).map_or("", |from| &from.secret))
                     .header("content-type", "application/json")
                     .body(body.clone())
@@ -138,27 +161,25 @@ impl Load {
         self.senders.get(number / self.batch % self.senders.len().max(1))
     }
 
-    fn request(&self, numbers: Range<usize>) -> (&'static str, String) {
-        if self.batch == 1 {
-            return ("/v1/email/send", self.email(numbers.start, numbers.start).to_string());
-        }
+    fn request(&self, numbers: Range<usize>) -> Outcome<(&reqwest::Url, Vec<u8>)> {
+        let [one, several] = &self.urls;
         let first = numbers.start;
+        if self.batch == 1 {
+            return Ok((one, serde_json::to_vec(&self.email(first, first))?));
+        }
         let emails: Vec<_> = numbers.map(|number| self.email(number, first)).collect();
-        ("/v1/email/batch", serde_json::Value::from(emails).to_string())
+        Ok((several, serde_json::to_vec(&emails)?))
     }
 
-    fn email(&self, number: usize, sender: usize) -> serde_json::Value {
+    fn email(&self, number: usize, sender: usize) -> Email<'_> {
         let from = self.sender(sender).map_or("", |sender| &sender.domain);
-        let mut email = json!({
-            "from": { "email": format!("bench@{from}") },
-            "to": [format!("reader{number}@{}", domain(number % self.domains))],
-            "subject": format!("Message {number}"),
-            "text": &*self.text,
-        });
-        if let (Some(at), Some(email)) = (&self.scheduled_at, email.as_object_mut()) {
-            email.insert("scheduledAt".to_owned(), json!(&**at));
+        Email {
+            from: Author { email: format!("bench@{from}") },
+            to: [format!("reader{number}@{}", domain(number % self.domains))],
+            subject: format!("Message {number}"),
+            text: &self.text,
+            scheduled_at: self.scheduled_at.as_deref(),
         }
-        email
     }
 }
 

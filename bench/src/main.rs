@@ -71,8 +71,12 @@ impl Setting {
 enum Scenario {
     /// Durable answers per second at 1, 16, 64 and 256 clients; nothing is delivered meanwhile.
     Accept,
-    /// From request to receiver, signed: one recipients' domain, 50, 5 000.
-    Deliver,
+    /// From request to receiver, signed.
+    Deliver {
+        /// How many domains the recipients have.
+        #[arg(long, value_delimiter = ',', default_values_t = [1, 50, 5_000])]
+        domains: Vec<usize>,
+    },
     /// Accepting while delivering: how long an answer takes then.
     Mixed,
     /// Messages that wait: what each costs, how soon a killed server is back, how fast they go.
@@ -139,7 +143,7 @@ async fn run(arguments: &Arguments) -> Outcome<()> {
     }
     match &arguments.scenario {
         Scenario::Accept => scenario::accept::run(setting).await,
-        Scenario::Deliver => scenario::deliver::run(setting).await,
+        Scenario::Deliver { domains } => scenario::deliver::run(setting, domains).await,
         Scenario::Mixed => scenario::mixed::run(setting).await,
         Scenario::Backlog { waiting } => scenario::backlog::run(setting, waiting).await,
         Scenario::Replay { events } => scenario::replay::run(setting, *events).await,

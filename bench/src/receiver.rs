@@ -15,6 +15,9 @@ use crate::Outcome;
 /// Without a new message for this long, the measurement has failed.
 const SILENCE: Duration = Duration::from_mins(1);
 
+/// More than any server keeps: it stands for many mail servers at one address.
+const CONNECTIONS: usize = 20_000;
+
 /// Counts what arrives.
 struct Count {
     messages: watch::Sender<usize>,
@@ -48,7 +51,11 @@ impl Receiver {
         let messages = watch::Sender::new(0);
         let count = Arc::new(Count { messages, latest: Mutex::new(Instant::now()) });
         let policy: Arc<dyn Policy> = Arc::clone(&count) as _;
-        let options = SinkOptions { max_connections: 20_000, ..SinkOptions::default() };
+        let options = SinkOptions {
+            max_connections: CONNECTIONS,
+            max_connections_per_address: CONNECTIONS,
+            ..SinkOptions::default()
+        };
         let sink = Sink::start((Ipv4Addr::LOCALHOST, 0).into(), options, policy, None).await?;
         Ok(Self { dns, sink, count })
     }

@@ -13,12 +13,11 @@
 //! The events' own hashes are not kept: they are made again from the first one, which also proves
 //! the block. 32 bytes that do not compress would be a third of an event.
 
-use std::cell::RefCell;
-
 use bytes::Bytes;
 use model::Timestamp;
 
 use crate::{
+    compression::{compress, decompress},
     event::{ChainEnd, ChainHash, Malformed, Recorded, take, take_u32, take_u64},
     position::Position,
 };
@@ -80,7 +79,7 @@ impl OpenBlock {
 
     /// The block's bytes.
     pub(crate) fn bytes(&self) -> std::io::Result<Vec<u8>> {
-        let compressed = zstd::bulk::compress(&self.raw, 1)?;
+        let compressed = compress(&self.raw)?;
         let mut bytes = Vec::with_capacity(79 + compressed.len());
         bytes.push(FORMAT);
         bytes.extend_from_slice(&self.count.to_le_bytes());
@@ -91,23 +90,6 @@ impl OpenBlock {
         bytes.extend_from_slice(&compressed);
         Ok(bytes)
     }
-}
-
-/// Decompresses a block. Each thread keeps what it needs for that: making it costs as much as using
-/// it.
-fn decompress(bytes: &[u8], raw_len: usize) -> Result<Bytes, Malformed> {
-    thread_local! {
-        static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> =
-            const { RefCell::new(None) };
-    }
-    let wrong = |_| Malformed("a block that does not decompress");
-    DECOMPRESSOR.with_borrow_mut(|kept| {
-        let decompressor = match kept {
-            Some(decompressor) => decompressor,
-            None => kept.insert(zstd::bulk::Decompressor::new().map_err(wrong)?),
-        };
-        decompressor.decompress(bytes, raw_len).map(Bytes::from).map_err(wrong)
-    })
 }
 
 /// A block read back, its chain checked.
@@ -136,7 +118,8 @@ impl Block {
             hash: ChainHash::from_bytes(take(bytes)?),
         };
         let hash = ChainHash::from_bytes(take(bytes)?);
-        let raw = decompress(bytes, raw_len)?;
+        let raw = decompress(bytes, raw_len).map(Bytes::from);
+        let raw = raw.map_err(|_| Malformed("a block that does not decompress"))?;
         let mut left = raw.as_ref();
         let mut end = before;
         let mut events = Vec::with_capacity(count);

@@ -75,6 +75,7 @@
 mod block;
 mod checkpoint;
 mod checkpoint_file;
+mod compression;
 mod content;
 mod contract;
 mod engine;

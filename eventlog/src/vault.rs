@@ -23,7 +23,10 @@ pub use self::{
     key_file::KeyFileError,
     master_key::MasterKey,
 };
-use crate::content::{MAX_SEALED_BYTES, Sealed};
+use crate::{
+    compression::{compress, decompress},
+    content::{MAX_SEALED_BYTES, Sealed},
+};
 
 const FORMAT: u8 = 1;
 const COMPRESSED: u8 = 1;
@@ -276,7 +279,7 @@ fn seal(
         return Err(VaultError::TooLong);
     }
     let compressed = (plain.len() >= COMPRESS_FROM)
-        .then(|| zstd::bulk::compress(plain, 1).ok())
+        .then(|| compress(plain).ok())
         .flatten()
         .filter(|compressed| compressed.len() < plain.len());
     let flags = kind | if compressed.is_some() { COMPRESSED } else { 0 };
@@ -284,16 +287,17 @@ fn seal(
 
     let mut nonce = [0; NONCE_LEN];
     rand::fill(&mut nonce).map_err(|_| VaultError::Cipher)?;
-    let mut inside = Vec::with_capacity(LENGTH_LEN + body.len() + TAG_LEN);
-    inside.extend_from_slice(&plain_len.to_le_bytes());
-    inside.extend_from_slice(body);
-    let aad = Aad::from(associated(FORMAT, flags, tag, owner));
-    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut inside)
-        .map_err(|_| VaultError::Cipher)?;
-    let mut bytes = Vec::with_capacity(HEADER_LEN + inside.len());
+    let mut bytes = Vec::with_capacity(HEADER_LEN + LENGTH_LEN + body.len() + TAG_LEN);
     bytes.extend_from_slice(&[FORMAT, flags]);
     bytes.extend_from_slice(&nonce);
-    bytes.append(&mut inside);
+    bytes.extend_from_slice(&plain_len.to_le_bytes());
+    bytes.extend_from_slice(body);
+    let aad = Aad::from(associated(FORMAT, flags, tag, owner));
+    let inside = bytes.get_mut(HEADER_LEN..).ok_or(VaultError::Cipher)?;
+    let tag = key
+        .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, inside)
+        .map_err(|_| VaultError::Cipher)?;
+    bytes.extend_from_slice(tag.as_ref());
     Sealed::from_bytes(bytes).map_err(|_| VaultError::TooLong)
 }
 
@@ -326,7 +330,7 @@ fn open(
     let opened = if flags & COMPRESSED == 0 {
         body.to_vec()
     } else {
-        zstd::bulk::decompress(body, len).map_err(|_| VaultError::DoesNotOpen)?
+        decompress(body, len).map_err(|_| VaultError::DoesNotOpen)?
     };
     if opened.len() == len { Ok(opened) } else { Err(VaultError::DoesNotOpen) }
 }

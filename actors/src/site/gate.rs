@@ -5,7 +5,10 @@ use std::{
     collections::HashMap,
     num::NonZeroU32,
     pin::pin,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -24,6 +27,30 @@ use tokio::sync::Notify;
 pub(crate) struct Gate {
     inner: Mutex<Inner>,
     freed: Notify,
+    shelf: Arc<Shelf>,
+}
+
+/// Room for the connections that all gates keep together: each is an open file.
+struct Shelf {
+    most: usize,
+    taken: AtomicUsize,
+}
+
+/// A connection's room on the shelf, until it is dropped.
+struct Room(Arc<Shelf>);
+
+impl Shelf {
+    fn room(self: &Arc<Self>) -> Option<Room> {
+        let more = |taken| (taken < self.most).then_some(taken + 1);
+        let taken = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.is_ok().then(|| Room(Arc::clone(self)))
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 struct Inner {
@@ -44,6 +71,7 @@ struct Kept {
     door: Door,
     connection: Connection,
     since: Timestamp,
+    _room: Room,
 }
 
 /// A turn at a connection, until it is dropped.
@@ -65,7 +93,7 @@ fn as_count(number: NonZeroU32) -> usize {
 }
 
 impl Gate {
-    pub(super) fn new(limits: Limits) -> Arc<Self> {
+    fn new(limits: Limits, shelf: Arc<Shelf>) -> Arc<Self> {
         let inner = Inner {
             pace: Pace::new(limits),
             used: 0,
@@ -73,7 +101,7 @@ impl Gate {
             waiting: HashMap::new(),
             doors: 0,
         };
-        Arc::new(Self { inner: Mutex::new(inner), freed: Notify::new() })
+        Arc::new(Self { inner: Mutex::new(inner), freed: Notify::new(), shelf })
     }
 
     /// A site's own door.
@@ -171,13 +199,12 @@ impl Gate {
 
 impl Turn {
     /// Gives the turn back and keeps the connection for the next message, unless another site
-    /// waits for it or the receiver bears fewer by now.
+    /// waits for it, the receiver bears fewer by now, or enough are kept for all receivers.
     pub(super) fn keep(self, door: Door, connection: Connection, since: Timestamp) {
         let mut inner = self.0.inner.lock();
-        if inner.may_keep(door) {
-            inner.kept.push(Kept { door, connection, since });
-        } else {
-            tokio::spawn(connection.quit());
+        match self.0.shelf.room().filter(|_| inner.may_keep(door)) {
+            Some(room) => inner.kept.push(Kept { door, connection, since, _room: room }),
+            None => drop(tokio::spawn(connection.quit())),
         }
         // The turn itself is given back by the drop.
         drop(inner);
@@ -218,23 +245,32 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// The gates of receivers that are more than one site.
-#[derive(Default)]
-pub(crate) struct Gates(Mutex<HashMap<Shape, Weak<Gate>>>);
+/// The gates of all receivers.
+pub(crate) struct Gates {
+    /// Of receivers that are more than one site.
+    shared: Mutex<HashMap<Shape, Weak<Gate>>>,
+    shelf: Arc<Shelf>,
+}
 
 impl Gates {
+    /// Gates that keep so many connections together.
+    pub(crate) fn new(most_kept: usize) -> Self {
+        let shelf = Shelf { most: most_kept, taken: AtomicUsize::new(0) };
+        Self { shared: Mutex::default(), shelf: Arc::new(shelf) }
+    }
+
     /// The gate for a shape: its own for a site that is alone, else the one of its group.
     pub(super) fn of(&self, shape: Shape) -> Arc<Gate> {
         if shape.group.is_none() {
-            return Gate::new(shape.limits);
+            return Gate::new(shape.limits, Arc::clone(&self.shelf));
         }
-        let mut shared = self.0.lock();
+        let mut shared = self.shared.lock();
         if let Some(gate) = shared.get(&shape).and_then(Weak::upgrade) {
             return gate;
         }
         // Those that nobody passes any more.
         shared.retain(|_, gate| gate.strong_count() > 0);
-        let gate = Gate::new(shape.limits);
+        let gate = Gate::new(shape.limits, Arc::clone(&self.shelf));
         shared.insert(shape, Arc::downgrade(&gate));
         gate
     }

@@ -96,6 +96,27 @@ async fn mail_hosts_of_one_receiver_share_its_connections() {
     world.running.stop().await;
 }
 
+/// Every connection is an open file: no more are kept for all receivers together than are used at
+/// once at most. Who finds no room does without.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_are_kept_as_long_as_there_is_room_for_them() {
+    let world = World::with(|options| PlatformOptions { max_in_flight: 1, ..options }).await;
+    let (_one, mut first) = world.ground.receiver(2, Arc::new(AcceptAll)).await;
+    let (_two, mut second) = world.ground.receiver(3, Arc::new(AcceptAll)).await;
+    world.ground.mail_goes_to("one.example", 2);
+    world.ground.mail_goes_to("two.example", 3);
+    world.running.hold_time();
+    let mut places = Vec::new();
+    for to in ["a@one.example", "b@two.example", "c@two.example", "d@one.example"] {
+        world.send(request(&[to])).await;
+        let inbox = if to.ends_with("one.example") { &mut first } else { &mut second };
+        places.push(inbox.recv().await.unwrap().nth_on_connection);
+        world.all_ended().await;
+    }
+    assert_eq!(places, [0, 0, 0, 1], "the first is kept, and the other site's are not");
+    world.running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_carries_no_more_than_the_rule_says() {
     let setting = Setting { messages_per_connection: NonZeroU32::new(3), ..Setting::default() };
