@@ -143,18 +143,22 @@ pub(crate) fn text<'a>(value: &'a Value, name: &str) -> Outcome<&'a str> {
     found.ok_or_else(|| format!("no {name} in {value}").into())
 }
 
-/// The profile of this program: the server is built with the same.
-const PROFILE: (&str, &str) =
-    if cfg!(debug_assertions) { ("dev", "debug/lumora") } else { ("release", "release/lumora") };
+/// The profile of this program and what to build with it, which the server lies among. Beside the
+/// tests it is what they have built, with the same features: nothing is compiled twice.
+const PROFILE: (&str, &[&str], &str) = if cfg!(debug_assertions) {
+    ("dev", &["--workspace", "--all-targets"], "debug/lumora")
+} else {
+    ("release", &["--package", "lumora", "--bin", "lumora"], "release/lumora")
+};
 
 /// The server's binary, built from this tree: an old one would be measured in silence.
 fn binary() -> Outcome<PathBuf> {
     let own = std::env::current_exe()?;
     let target = own.parent().and_then(Path::parent).ok_or("this program lies nowhere")?;
-    let (profile, path) = PROFILE;
+    let (profile, what, path) = PROFILE;
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--locked", "--package", "lumora", "--bin", "lumora"])
-        .args(["--profile", profile])
+        .args(["build", "--quiet", "--locked", "--profile", profile])
+        .args(what)
         .env("CARGO_TARGET_DIR", target)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .status()?;

@@ -11,7 +11,9 @@ use crate::{config::Config, node::Node, telemetry};
 pub(super) const DRAIN: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(config: Config) -> Result<(), Failure> {
-    telemetry::start_logging("info");
+    // hickory warns of each odd answer with all of its bytes; what follows from one, the rooms that
+    // asked say themselves.
+    telemetry::start_logging("info,hickory_net=error");
     let mut signals = Signals::new()?;
     let node = Node::start(&config).await?;
     tracing::info!(address = %node.address(), "listening");
