@@ -79,6 +79,10 @@ pub struct Http {
     pub listen: SocketAddr,
     /// How the server is reached from outside; `http://<listen>` when not set.
     pub public_url: Option<String>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: OneOrMany<api::Network>,
+    /// Connections at once from one address, or one /64 of IPv6.
+    pub max_connections_per_address: usize,
     /// Largest request body, in octets.
     pub max_body_bytes: usize,
 }
@@ -198,8 +202,27 @@ impl Default for Http {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             public_url: None,
+            trusted_proxies: OneOrMany::default(),
+            max_connections_per_address: 1_000,
             max_body_bytes: 41_943_040,
         }
+    }
+}
+
+impl Http {
+    /// Whether cookies need TLS is read off the URL, so one that says neither is no URL to begin
+    /// with; and who believes every proxy believes every caller.
+    fn check(&self) -> Result<(), ConfigError> {
+        let url = self.public_url.as_deref().unwrap_or("http://");
+        if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
+            let problem = "must begin with `https://` or `http://`".to_owned();
+            return Err(ConfigError::Invalid { key: "http.public_url", problem });
+        }
+        if self.trusted_proxies.0.iter().any(|api::Network(network)| network.prefix_len() == 0) {
+            let problem = "must not be everybody".to_owned();
+            return Err(ConfigError::Invalid { key: "http.trusted_proxies", problem });
+        }
+        Ok(())
     }
 }
 
@@ -289,6 +312,9 @@ impl Config {
             Err(ConfigError::Invalid { key, problem: format!("must be {low} to {high}") })
         };
         bounded("http.max_body_bytes", self.http.max_body_bytes, 1_024, 1 << 30)?;
+        let of_one = self.http.max_connections_per_address;
+        bounded("http.max_connections_per_address", of_one, 1, 10_000)?;
+        self.http.check()?;
         bounded("delivery.max_in_flight", self.delivery.max_in_flight, 1, 100_000)?;
         bounded("delivery.per_destination", self.delivery.per_destination, 1, 10_000)?;
         let inbound = &self.inbound;
@@ -418,10 +444,12 @@ mod tests {
             ("LUMORA_DELIVERY__SMTP_PORT", "26"),
             ("LUMORA_DELIVERY__ALLOW_PRIVATE_NETWORKS", "true"),
             ("LUMORA_DELIVERY__HELO_NAME", "mx.example.com"),
+            ("LUMORA_HTTP__TRUSTED_PROXIES", "10.0.0.0/8,::1"),
             ("OTHER_HTTP__LISTEN", "nonsense"),
         ];
         let config = load(toml, &variables).unwrap();
         assert_eq!(config.http.listen.port(), 2);
+        assert_eq!(config.http.trusted_proxies.0.len(), 2);
         assert_eq!(config.delivery.smtp_port, 26);
         assert!(config.delivery.allow_private_networks);
         assert_eq!(config.dns.servers.as_ref().unwrap().0.len(), 2);
@@ -491,6 +519,9 @@ mod tests {
             "[delivery]\nrequire_tls_for = [\"not a domain\"]",
             "[delivery]\nmta_sts = \"sometimes\"",
             "[http]\nmax_body_bytes = 1",
+            "[http]\npublic_url = \"mail.acme.test\"",
+            "[http]\ntrusted_proxies = [\"localhost\"]",
+            "[http]\ntrusted_proxies = [\"10.0.0.0/8\", \"::/0\"]",
             "[inbound]\nmax_connections = 0",
             "[inbound]\nidle = \"0s\"",
             "[inbound]\nlisten = \"everywhere\"",

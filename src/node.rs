@@ -1,6 +1,8 @@
 //! A whole node, wired together: log, read models, platform, HTTP server.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fs::DirBuilder, net::SocketAddr, os::unix::fs::DirBuilderExt as _, sync::Arc, time::Duration,
+};
 
 use actors::{Clock as _, InboundOptions, Machine, Platform, PlatformOptions, PlatformParts};
 use eventlog::{EventLog, InstanceKey, Log, LogOptions, MasterKey, Notary, Vault};
@@ -96,7 +98,8 @@ struct Stores {
 }
 
 fn open_stores(config: &Config) -> Result<Stores, Failure> {
-    let made = std::fs::create_dir_all(&config.data_dir);
+    // What is personal in it is sealed; the rest is nobody else's on this machine either.
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir);
     made.map_err(|error| Failure::usage(format!("{}: {error}", config.data_dir.display())))?;
     let key = MasterKey::load_or_create(&config.master_key_file()).map_err(Failure::usage)?;
     let vault = Vault::new(&key);
@@ -214,6 +217,8 @@ impl Node {
             options: api::ApiOptions {
                 max_body_bytes: config.http.max_body_bytes,
                 public_url: config.public_url(),
+                trusted_proxies: config.http.trusted_proxies.0.clone(),
+                max_connections_per_address: config.http.max_connections_per_address,
                 registration_open: config.portal.registration == Registration::Open,
                 ..api::ApiOptions::default()
             },

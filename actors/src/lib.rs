@@ -108,4 +108,5 @@ pub use request::{Caller, IdempotencyKey, SendRequest, Sent, TemplateCall, Templ
 pub use sessions::{SessionSecret, SignInError, SignedIn};
 pub use signed::Signed;
 pub use templates::{TemplateChange, TemplateDraft};
+pub use throttle::network;
 pub use unsubscribe::{UNSUBSCRIBE_PATH, UnsubscribeToken};

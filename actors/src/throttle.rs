@@ -134,7 +134,7 @@ fn wait(failures: Failures, kind: usize, now: Timestamp) -> Option<Duration> {
 }
 
 /// The network that one customer has: an IPv4 address, or the /64 of an IPv6 address.
-fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();

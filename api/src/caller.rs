@@ -17,6 +17,7 @@ use projections::KeyView;
 use crate::{
     body::Unread,
     parts::Shared,
+    peer,
     problem::{Code, Problem},
 };
 
@@ -148,7 +149,7 @@ impl<'a, N: Needs> ApiExtractor<'a> for Allowed<N> {
 /// The key of a request, counted; `None`: it has no good one.
 pub(crate) fn count(request: &Request, shared: &Shared) -> Result<Option<Arc<KeyView>>, Problem> {
     let key = secret(request).and_then(|secret| {
-        shared.platform.authenticate(secret, shared.clock.now(), address(request))
+        shared.platform.authenticate(secret, shared.clock.now(), address(request, shared))
     });
     let Some(key) = key else { return Ok(None) };
     let decision = shared.platform.rate(&key);
@@ -170,12 +171,8 @@ fn admit(request: &Request, shared: &Shared, scope: Scope) -> Result<Caller, Pro
     Ok(Caller { tenant: key.tenant, app: key.app, key: key.id })
 }
 
-/// The other end of the connection. What a header says of it is not believed: anybody can write it.
-pub(crate) fn address(request: &Request) -> Option<std::net::IpAddr> {
-    match request.remote_addr().0 {
-        poem::Addr::SocketAddr(address) => Some(address.ip().to_canonical()),
-        _ => None,
-    }
+fn address(request: &Request, shared: &Shared) -> Option<std::net::IpAddr> {
+    peer::address(request, &shared.options.trusted_proxies)
 }
 
 /// The secret that came with a request: from `x-api-key`, else from `Authorization`. One that is

@@ -25,6 +25,7 @@ use crate::{
     operations::Operations,
     parts::Shared,
     problem::{Code, Problem},
+    protection,
 };
 
 /// Longest request id that is taken over from a caller, in characters.
@@ -144,6 +145,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Edge<E> {
         };
         let operation = operation.or_else(|| response.data::<OperationId>().copied());
         finish(response.headers_mut(), &id, &rate);
+        protection::protect(response.headers_mut(), &self.shared.options.public_url);
         // Neither the path nor the query of an unknown operation is noted: both can hold anything.
         let operation = operation.map_or("unmatched", |OperationId(name)| name);
         note(operation, &method, response.status(), &id, started);
@@ -180,7 +182,7 @@ fn note(operation: &'static str, method: &Method, status: StatusCode, id: &str, 
     }
 }
 
-/// The headers that every answer has.
+/// The headers that tell of the request.
 fn finish(headers: &mut HeaderMap, id: &str, rate: &Rate) {
     if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert(X_REQUEST_ID, id);
@@ -194,19 +196,6 @@ fn finish(headers: &mut HeaderMap, id: &str, rate: &Rate) {
     let json = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     if json.is_some_and(|kind| kind.starts_with("application/json;")) {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
-    for (name, value) in [
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::REFERRER_POLICY, "no-referrer"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    for (name, value) in [
-        (header::CACHE_CONTROL, "no-store"),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
-    ] {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
 }
 

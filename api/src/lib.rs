@@ -30,8 +30,10 @@ mod json;
 mod operations;
 mod params;
 mod parts;
+mod peer;
 mod portal;
 mod problem;
+mod protection;
 mod reading;
 mod send;
 mod serve;
@@ -47,6 +49,7 @@ use poem_openapi::OpenApi as _;
 pub use self::{
     document::document,
     parts::{ApiOptions, ApiParts, RenderMetrics},
+    peer::{InvalidNetwork, Network},
     serve::serve,
 };
 

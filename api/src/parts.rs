@@ -8,7 +8,10 @@ use poem::Request;
 use projections::ReadModels;
 use tokio::{sync::Semaphore, time::timeout};
 
-use crate::problem::{Code, Problem};
+use crate::{
+    peer::Network,
+    problem::{Code, Problem},
+};
 
 /// Longest wait for a thread to read on; then the answer is 503.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
@@ -49,6 +52,8 @@ pub struct ApiOptions {
     /// How the server is reached from outside, without a slash at the end: decides whether cookies
     /// need TLS, and which pages are ours.
     pub public_url: String,
+    /// Whose word counts on who speaks to them, in `X-Forwarded-For`.
+    pub trusted_proxies: Vec<Network>,
     /// Whether anybody may register a tenant.
     pub registration_open: bool,
     /// Largest request body, in bytes.
@@ -64,6 +69,9 @@ pub struct ApiOptions {
     pub write_idle: Duration,
     /// Connections at once; the next one waits until one closes.
     pub max_connections: usize,
+    /// Connections at once from one address, or one /64 of IPv6; the next one is closed. A trusted
+    /// proxy has as many as there are.
+    pub max_connections_per_address: usize,
     /// Reads of content and read models at once; they occupy threads.
     pub max_reads: usize,
     /// How long a read waits to see what was recorded before it.
@@ -76,6 +84,7 @@ impl Default for ApiOptions {
     fn default() -> Self {
         Self {
             public_url: "http://127.0.0.1:8080".to_owned(),
+            trusted_proxies: Vec::new(),
             registration_open: false,
             max_body_bytes: 40 * 1024 * 1024,
             body_idle: Duration::from_secs(15),
@@ -83,6 +92,7 @@ impl Default for ApiOptions {
             head_deadline: Duration::from_secs(30),
             write_idle: Duration::from_secs(30),
             max_connections: 10_000,
+            max_connections_per_address: 1_000,
             max_reads: 64,
             read_your_writes: Duration::from_secs(2),
             stop_within: Duration::from_secs(10),

@@ -6,11 +6,18 @@
 //! which has such a deadline; it also covers the wait between two requests. HTTP/1.1 alone: every
 //! proxy speaks it, and what does not run cannot be attacked (rapid reset, silent prefaces).
 
+mod places;
 mod stream;
 mod worded;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
+use actors::network;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::{
@@ -25,8 +32,15 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use self::{stream::Patient, worded::Worded};
-use crate::parts::{ApiOptions, ApiParts};
+use self::{
+    places::{Place, Places},
+    stream::Patient,
+    worded::Worded,
+};
+use crate::{
+    parts::{ApiOptions, ApiParts},
+    peer, protection,
+};
 
 /// Longest head of a request, in bytes; hyper answers 431 beyond it.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -48,7 +62,9 @@ pub async fn serve(
     let local = listener.local_addr()?;
     let room = Arc::new(Semaphore::new(options.max_connections.max(1)));
     let (stop, stopped) = watch::channel(false);
-    let server = Arc::new(Server { app, local, options: options.clone(), stopped });
+    let protection = protection::lines(&options.public_url).into();
+    let (places, own) = (Arc::default(), options.clone());
+    let server = Arc::new(Server { app, local, options: own, places, protection, stopped });
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -61,11 +77,14 @@ pub async fn serve(
             () = &mut shutdown => break,
             (permit, accepted) = accepted => match (permit, accepted) {
                 (Ok(permit), Ok((stream, remote))) => {
-                    let server = Arc::clone(&server);
-                    connections.spawn(async move {
-                        server.connection(stream, remote).await;
-                        drop(permit);
-                    });
+                    // Who has its share is cut off at once; what waited of others comes next.
+                    if let Some(place) = server.place(remote.ip()) {
+                        let server = Arc::clone(&server);
+                        connections.spawn(async move {
+                            server.connection(stream, remote).await;
+                            drop((permit, place));
+                        });
+                    }
                 }
                 (_, Err(error)) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -91,7 +110,20 @@ struct Server<E> {
     app: E,
     local: SocketAddr,
     options: ApiOptions,
+    places: Arc<Places>,
+    /// Lines of the head of every answer.
+    protection: Arc<str>,
     stopped: watch::Receiver<bool>,
+}
+
+impl<E> Server<E> {
+    /// A place for one more connection from this address. A proxy of ours speaks for many.
+    fn place(&self, remote: IpAddr) -> Option<Place> {
+        let (remote, options) = (remote.to_canonical(), &self.options);
+        let is_proxy = peer::is_trusted(remote, &options.trusted_proxies);
+        let most = if is_proxy { usize::MAX } else { options.max_connections_per_address };
+        self.places.take(network(remote), most.max(1))
+    }
 }
 
 impl<E: Endpoint<Output = Response> + 'static> Server<E> {
@@ -111,7 +143,8 @@ impl<E: Endpoint<Output = Response> + 'static> Server<E> {
                 Ok::<_, std::convert::Infallible>(hyper::Response::from(response))
             }
         });
-        let stream = TokioIo::new(Worded::new(Patient::new(stream, self.options.write_idle)));
+        let stream = Patient::new(stream, self.options.write_idle);
+        let stream = TokioIo::new(Worded::new(stream, Arc::clone(&self.protection)));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.options.head_deadline)

@@ -125,7 +125,7 @@ impl Search {
     }
 }
 
-fn files_below(directory: &Path, found: &mut Vec<PathBuf>) {
+pub(crate) fn files_below(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() { files_below(&path, found) } else { found.push(path) }
@@ -133,7 +133,7 @@ fn files_below(directory: &Path, found: &mut Vec<PathBuf>) {
 }
 
 /// A file without its long runs of zeros: much of the disk is set aside and empty.
-fn bytes_of(path: &Path) -> Vec<u8> {
+pub(crate) fn bytes_of(path: &Path) -> Vec<u8> {
     let bytes = std::fs::read(path).unwrap();
     let mut kept = Vec::new();
     for block in bytes.chunks(4_096) {

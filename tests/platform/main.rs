@@ -31,6 +31,7 @@ mod one_click;
 mod read_models_deleted;
 mod refused_recipient;
 mod restart;
+mod secrets;
 mod servfail;
 mod signed;
 mod support;

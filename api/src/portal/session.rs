@@ -16,6 +16,7 @@ use super::{cookie, origin};
 use crate::{
     body::Unread,
     parts::Shared,
+    peer,
     problem::{Code, Problem},
 };
 
@@ -45,7 +46,7 @@ impl<'a> FromRequest<'a> for Visitor {
     async fn from_request(request: &'a Request, body: &mut RequestBody) -> Result<Self> {
         let shared = Shared::of(request)?;
         let visitor = refuse_strangers(request, shared).map(|()| Self {
-            address: address(request),
+            address: address(request, shared),
             secret: cookie::read(request.headers()).map(ToOwned::to_owned),
         });
         or_discard(visitor, request, body, shared).await
@@ -97,7 +98,7 @@ async fn admit(request: &Request, shared: &Shared) -> Result<SignedIn, Problem> 
     let secret = cookie::read(request.headers()).ok_or_else(nobody)?;
     let session = shared.platform.session(secret, shared.clock.now()).await;
     let session = session.ok_or_else(nobody)?;
-    Ok(SignedIn { session, secret: secret.to_owned(), address: address(request) })
+    Ok(SignedIn { session, secret: secret.to_owned(), address: address(request, shared) })
 }
 
 fn refuse_strangers(request: &Request, shared: &Shared) -> Result<(), Problem> {
@@ -119,6 +120,7 @@ async fn or_discard<T>(
 
 /// From where somebody asks. Nothing is served without a connection; who asks without one is taken
 /// for this host.
-fn address(request: &Request) -> IpAddr {
-    crate::caller::address(request).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+fn address(request: &Request, shared: &Shared) -> IpAddr {
+    let address = peer::address(request, &shared.options.trusted_proxies);
+    address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }

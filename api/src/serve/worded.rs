@@ -1,6 +1,7 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -14,6 +15,8 @@ use crate::{edge::new_request_id, problem::Code};
 /// get the form of ours: hyper has no place to say what they are to be.
 pub(super) struct Worded<S> {
     inner: S,
+    /// Lines that its head has beside its own.
+    protection: Arc<str>,
     /// What stands for an answer of hyper's until all of it is written.
     instead: Option<Instead>,
 }
@@ -26,8 +29,8 @@ struct Instead {
 }
 
 impl<S> Worded<S> {
-    pub(super) const fn new(inner: S) -> Self {
-        Self { inner, instead: None }
+    pub(super) const fn new(inner: S, protection: Arc<str>) -> Self {
+        Self { inner, protection, instead: None }
     }
 }
 
@@ -66,7 +69,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Worded<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.instead.is_none() {
-            self.instead = instead(bytes);
+            self.instead = instead(bytes, &self.protection);
         }
         if self.instead.is_some() {
             return self.poll_instead(context);
@@ -82,7 +85,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Worded<S> {
         // Such an answer is a head, and a head comes alone or first.
         let first = bytes.iter().find(|slice| !slice.is_empty());
         if self.instead.is_none() {
-            self.instead = first.and_then(|slice| instead(slice));
+            self.instead = first.and_then(|slice| instead(slice, &self.protection));
         }
         if self.instead.is_some() {
             return self.poll_instead(context);
@@ -104,8 +107,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Worded<S> {
 }
 
 /// What stands for these bytes, if they are an answer that hyper gives by itself: a head without a
-/// body and without the request id that all of ours have.
-fn instead(bytes: &[u8]) -> Option<Instead> {
+/// body and without the request id that all of ours have. `protection` goes into its head.
+fn instead(bytes: &[u8], protection: &str) -> Option<Instead> {
     let code = match bytes.strip_prefix(b"HTTP/1.1 ")?.get(..3)? {
         b"400" => Code::BadRequest,
         b"414" => Code::UriTooLong,
@@ -122,7 +125,7 @@ fn instead(bytes: &[u8]) -> Option<Instead> {
     let (status, id, length): (StatusCode, _, _) = (code.status(), new_request_id(), body.len());
     let answer = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nx-request-id: {id}\r\n\
-         connection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+         {protection}connection: close\r\ncontent-length: {length}\r\n\r\n{body}"
     );
     Some(Instead { bytes: answer.into_bytes(), written: 0, covers: bytes.len() })
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use api::ApiOptions;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::oneshot,
     task::JoinHandle,
     time::timeout,
@@ -84,7 +84,8 @@ async fn one_connection_carries_many_requests() {
 
 #[tokio::test]
 async fn what_is_no_request_is_told_so_in_the_form_of_all_errors() {
-    let served = Served::start(ApiOptions::default()).await;
+    let public_url = "https://mail.acme.test".to_owned();
+    let served = Served::start(ApiOptions { public_url, ..ApiOptions::default() }).await;
     let long = "a".repeat(70_000);
     for (request, status, error) in [
         ("\u{16}\u{3}\u{1}\r\n\r\n".to_owned(), 400, "bad_request"),
@@ -102,13 +103,26 @@ async fn what_is_no_request_is_told_so_in_the_form_of_all_errors() {
         let answer = rest(&mut stream).await;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
-        for header in ["content-type: application/json", "x-request-id: req_"] {
+        for header in [
+            "content-type: application/json",
+            "x-request-id: req_",
+            "x-content-type-options: nosniff",
+            "x-frame-options: DENY",
+            "referrer-policy: no-referrer",
+            "cache-control: no-store",
+            "content-security-policy: default-src 'none'; frame-ancestors 'none'",
+            "strict-transport-security: max-age=",
+        ] {
             assert!(head.contains(header), "{answer}");
         }
         assert!(head.contains(&format!("content-length: {}", body.len())), "{answer}");
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(body["error"], error);
     }
+    let mut preface = served.connect().await;
+    preface.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    let answer = rest(&mut preface).await;
+    assert!(!answer.contains("HTTP/1.1 2") && !answer.contains('\0'), "{answer}");
 }
 
 #[tokio::test]
@@ -189,6 +203,38 @@ async fn connections_have_a_bound_and_the_next_one_waits() {
     assert!(early.is_err(), "it is answered only once there is room");
     drop(first);
     until(&mut second, "\"ok\"").await;
+}
+
+#[tokio::test]
+async fn one_address_has_its_share_of_connections_and_a_proxy_of_ours_all() {
+    let options = ApiOptions { max_connections_per_address: 2, ..ApiOptions::default() };
+    let served = Served::start(options.clone()).await;
+    let ask = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = served.connect().await;
+        stream.write_all(ask).await.unwrap();
+        until(&mut stream, "\"ok\"").await;
+        held.push(stream);
+    }
+    let mut third = served.connect().await;
+    // It may be gone before all is written.
+    drop(third.write_all(ask).await);
+    assert_eq!(rest(&mut third).await, "");
+    let elsewhere = TcpSocket::new_v4().unwrap();
+    elsewhere.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut elsewhere = elsewhere.connect(served.address).await.unwrap();
+    elsewhere.write_all(ask).await.unwrap();
+    until(&mut elsewhere, "\"ok\"").await;
+
+    let trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+    let served = Served::start(ApiOptions { trusted_proxies, ..options }).await;
+    for _ in 0..4 {
+        let mut stream = served.connect().await;
+        stream.write_all(ask).await.unwrap();
+        until(&mut stream, "\"ok\"").await;
+        held.push(stream);
+    }
 }
 
 #[tokio::test]

@@ -73,6 +73,27 @@ async fn the_cookie_is_for_this_site_alone_and_another_at_each_login() {
 }
 
 #[tokio::test]
+async fn a_cookie_that_somebody_else_chose_never_becomes_a_session() {
+    let world = World::start().await;
+    let chosen = format!("ses_{}", "A".repeat(43));
+    let (given, _) = cookie(&login(&world, &chosen, EMAIL, PASSWORD).await.expect(200));
+    assert_ne!(given, chosen);
+    assert_eq!(me(&world, &chosen).await, 401);
+    // Nor does somebody else's session, put into a browser before its owner signs in there.
+    let planted = world.stranger().await;
+    assert_eq!(me(&world, &planted).await, 200);
+    let (given, _) = cookie(&login(&world, &planted, EMAIL, PASSWORD).await.expect(200));
+    assert_ne!(given, planted);
+    let whose = ask(&world, Method::GET, "/portal/me", &given, None).await.expect(200);
+    assert_eq!(whose.json["user"]["email"], EMAIL, "{}", whose.json);
+    // A stolen one is worth nothing once its owner has signed out.
+    ask(&world, Method::POST, "/portal/logout", &given, None).await.expect(200);
+    for path in ["/portal/me", "/portal/apps", "/portal/domains", "/portal/audit/events"] {
+        ask(&world, Method::GET, path, &given, None).await.expect(401);
+    }
+}
+
+#[tokio::test]
 async fn the_cookie_travels_encrypted_alone_where_the_public_address_is() {
     let options =
         ApiOptions { public_url: "https://mail.acme.test".into(), ..ApiOptions::default() };
