@@ -258,3 +258,40 @@ fn nothing_is_left_for_later() {
     }
     assert_none("markers", &broken);
 }
+
+/// Whether a file has a test of this name.
+fn has_test(text: &str, name: &str) -> bool {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let starts = [format!("fn {name}("), format!("async fn {name}(")];
+    let is_named = |line: &str| starts.iter().any(|start| line.starts_with(start.as_str()));
+    let mut named = (0..lines.len()).filter(|number| is_named(lines[*number]));
+    named.any(|number| {
+        let mut attributes = lines[..number].iter().rev().take_while(|line| line.starts_with("#["));
+        attributes.any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
+    })
+}
+
+#[test]
+fn every_attack_has_the_tests_that_are_named_for_it() {
+    let text = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let (_, attacks) = text.split_once("## Attacks and their tests").unwrap();
+    let (mut broken, mut found) = (Vec::new(), 0);
+    for line in attacks.lines() {
+        let named = line.split('`').filter_map(|part| part.split_once(".rs::"));
+        let before = found;
+        for (path, name) in named {
+            let file = fs::read_to_string(root().join(format!("{path}.rs"))).unwrap_or_default();
+            if !has_test(&file, name) {
+                broken.push(format!("{path}.rs has no test {name}"));
+            }
+            found += 1;
+        }
+        let is_attack = line.starts_with("| ") && !line.contains("cargo test");
+        let is_head = ["| attack |", "| path |"].iter().any(|head| line.starts_with(head));
+        if is_attack && !is_head && found == before {
+            broken.push(format!("no test is named: {line}"));
+        }
+    }
+    assert!(found > 80, "only {found} tests are named");
+    assert_none("SECURITY.md, attacks and their tests", &broken);
+}
