@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use model::address::DomainName;
+use model::{address::DomainName, domain::Selector};
 use serde::Deserialize;
 
 pub use shaping::ShapingRule;
@@ -140,6 +140,11 @@ pub struct Delivery {
     pub allow_private_networks: bool,
     /// Whether new domains and new keys get an Ed25519 key for a second signature (RFC 8463).
     pub ed25519_signature: bool,
+    /// A domain of the server's own, for which every message is signed beside the sender's; none
+    /// when not set.
+    pub signing_domain: Option<DomainName>,
+    /// The name of the key for that; `lumora` when not set. Another name makes another key.
+    pub signing_selector: Option<Selector>,
 }
 
 /// Mail that is taken: bounces and complaints.
@@ -244,6 +249,8 @@ impl Default for Delivery {
             dane: true,
             allow_private_networks: false,
             ed25519_signature: false,
+            signing_domain: None,
+            signing_selector: None,
         }
     }
 }
@@ -364,6 +371,11 @@ impl Config {
     /// The file of the key that signs checkpoints.
     pub fn instance_key_file(&self) -> PathBuf {
         self.data_dir.join("instance.key")
+    }
+
+    /// `<data_dir>/dkim`: keys of the server's own domain, sealed.
+    pub fn own_keys_dir(&self) -> PathBuf {
+        self.data_dir.join("dkim")
     }
 
     /// How the server is reached from outside, without a slash at the end.

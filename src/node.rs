@@ -7,6 +7,7 @@ use std::{
 use actors::{Clock as _, InboundOptions, Machine, Platform, PlatformOptions, PlatformParts};
 use eventlog::{EventLog, InstanceKey, Log, LogOptions, MasterKey, Notary, Vault};
 use mail::{
+    dkim::Signer,
     dns::{
         DnsOptions, Resolver,
         secure::{SecureResolver, TrustAnchor},
@@ -27,7 +28,7 @@ use crate::{
     Failure,
     clock::SystemClock,
     config::{Config, Registration, Retention, TlsSetting},
-    descriptors, inbound, retention, signing, telemetry,
+    descriptors, inbound, own_key, retention, signing, telemetry,
 };
 
 /// The record, its keys and what is folded from it: all that the commands on a stopped server need.
@@ -51,7 +52,8 @@ impl Core {
             let config = config.clone();
             tokio::task::spawn_blocking(move || open_stores(&config))
         };
-        let Stores { log, vault, notary, read } = opened.await.map_err(Failure::failed)??;
+        let Stores { log, vault, notary, read, own_signer } =
+            opened.await.map_err(Failure::failed)??;
         read.start();
         let dns = DnsOptions {
             servers: config.dns.servers.as_ref().map(|servers| servers.0.clone()),
@@ -60,6 +62,7 @@ impl Core {
         let resolver = Resolver::new(&dns).map_err(Failure::failed)?;
         let options = PlatformOptions {
             secure_resolver: secure_resolver(config, &dns)?,
+            own_signer,
             ..platform_options(config, deliver)?
         };
         let platform = Platform::start(PlatformParts {
@@ -95,6 +98,7 @@ struct Stores {
     vault: Vault,
     notary: Arc<Notary>,
     read: ReadModels,
+    own_signer: Option<Signer>,
 }
 
 fn open_stores(config: &Config) -> Result<Stores, Failure> {
@@ -103,6 +107,7 @@ fn open_stores(config: &Config) -> Result<Stores, Failure> {
     made.map_err(|error| Failure::usage(format!("{}: {error}", config.data_dir.display())))?;
     let key = MasterKey::load_or_create(&config.master_key_file()).map_err(Failure::usage)?;
     let vault = Vault::new(&key);
+    let own_signer = own_key::signer(config, &vault)?;
     let log = Log::open(&config.log_dir(), LogOptions::default()).map_err(Failure::failed)?;
     let log: Arc<dyn EventLog> = Arc::new(log);
     let signing =
@@ -111,7 +116,7 @@ fn open_stores(config: &Config) -> Result<Stores, Failure> {
     let notary = Notary::open(&config.log_dir(), Arc::clone(&log), signing, anchor);
     let notary = Arc::new(notary.map_err(Failure::failed)?);
     let read = ReadModels::open(&config.read_dir(), Arc::clone(&log), vault.clone());
-    Ok(Stores { log, vault, notary, read: read.map_err(Failure::failed)? })
+    Ok(Stores { log, vault, notary, read: read.map_err(Failure::failed)?, own_signer })
 }
 
 fn platform_options(config: &Config, deliver: bool) -> Result<PlatformOptions, Failure> {

@@ -181,10 +181,12 @@ fn print(
         Unprintable::NotNow
     })?;
     let (bytes, needs_smtputf8) = (composed.bytes, composed.needs_smtputf8);
+    let from = outgoing.head.from.email.domain();
+    let of_sender = signers.iter().filter(|signer| signer.domain() == from);
     let sent = Sent {
         sha256: Sha256(sha256(&[signatures.as_bytes(), &bytes])),
         octets: (signatures.len() + bytes.len()) as u64,
-        dkim: signers.iter().map(|signer| signer.selector().clone()).collect(),
+        dkim: of_sender.map(|signer| signer.selector().clone()).collect(),
     };
     Ok(Arc::new(Printed { signatures, bytes, needs_smtputf8, sent }))
 }
@@ -198,7 +200,7 @@ impl Press {
         }
     }
 
-    /// The keys that sign for a domain now.
+    /// What signs a letter: the keys of its sender's domain now, and that of this server.
     async fn signers(&self, node: &Node, letter: &Letter) -> Result<Vec<Signer>, Unprintable> {
         let domain = letter.origin.domain;
         let name = letter.content.head.from.email.domain();
@@ -219,7 +221,9 @@ impl Press {
             tracing::error!(%domain, "a domain has no key to sign with");
             return Err(Unprintable::NotNow);
         }
-        chosen.iter().map(|key| self.signer(node, domain, name, key)).collect()
+        let own = node.options.own_signer.as_ref().filter(|own| own.domain() != name).cloned();
+        let of_sender = chosen.iter().map(|key| self.signer(node, domain, name, key));
+        of_sender.chain(own.map(Ok)).collect()
     }
 
     fn signer(

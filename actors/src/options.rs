@@ -4,6 +4,7 @@ use std::{collections::HashSet, fmt, net::IpAddr, num::NonZeroU32, sync::Arc, ti
 
 use eventlog::{EventLog, Vault};
 use mail::{
+    dkim::Signer,
     dns::{Resolver, secure::SecureResolver},
     policy::PolicyOptions,
     smtp::{SMTP_PORT, Smarthost, Timeouts},
@@ -70,6 +71,9 @@ pub struct PlatformOptions {
     pub bind_addresses: Vec<IpAddr>,
     /// Whether new domains get an Ed25519 key for a second signature (RFC 8463).
     pub ed25519_signature: bool,
+    /// Signs every message once more, for a domain of this server: feedback loops go by the domain
+    /// of a signature, and tenants' domains are many.
+    pub own_signer: Option<Signer>,
     /// How the server is reached from outside, without a slash at the end: links in messages begin
     /// with it.
     pub public_url: String,
@@ -119,6 +123,7 @@ impl PlatformOptions {
             allow_private_networks: false,
             bind_addresses: Vec::new(),
             ed25519_signature: false,
+            own_signer: None,
             public_url: "http://127.0.0.1:8080".to_owned(),
             inbound: None,
             timeouts: Timeouts::default(),

@@ -159,6 +159,11 @@ impl Signer {
         Ok(Self(Arc::new(Identity { domain: domain.clone(), selector: selector.clone(), key })))
     }
 
+    /// The domain that it signs for.
+    pub fn domain(&self) -> &DomainName {
+        &self.0.domain
+    }
+
     /// The selector of its key.
     pub fn selector(&self) -> &Selector {
         &self.0.selector
@@ -222,7 +227,8 @@ pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     context.finish().as_ref().try_into().unwrap_or_default()
 }
 
-/// The headers of all signers, in their order, hashing the body once.
+/// The headers of all signers, in their order, hashing the body once. None of them signs another's
+/// header, so each stands by itself, whatever becomes of the others.
 pub fn sign_all(signers: &[Signer], message: &[u8], now: Timestamp) -> Result<String, DkimError> {
     let message = Message::read(message, &SIGNED).ok_or(DkimError::InvalidMessage)?;
     signers.iter().map(|signer| signer.sign_read(&message, now)).collect()

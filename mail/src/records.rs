@@ -136,6 +136,29 @@ pub async fn check(resolver: &Resolver, spec: &DomainSpec<'_>) -> Vec<CheckedRec
     checked
 }
 
+/// Looks up, past every cache, whether the TXT record of a DKIM key is published at `name` as
+/// `expected` has it, and says in words what is wrong.
+pub async fn check_key(resolver: &Resolver, name: &str, expected: &str) -> CheckedRecord {
+    let resolver = resolver.fresh();
+    let look = async {
+        match resolver.txt(name).await {
+            Ok(found) => dkim_key::compare(expected, found),
+            Err(LookupError::Unavailable) => Seen::unavailable(),
+            Err(_) => Seen::missing(format!("There is no TXT record at {name}.")),
+        }
+    };
+    let looked = tokio::time::timeout(CHECK_DEADLINE, look).await;
+    let seen = looked.unwrap_or_else(|_| Seen::unavailable());
+    CheckedRecord {
+        purpose: RecordPurpose::Dkim,
+        name: name.into(),
+        status: seen.status,
+        required: true,
+        found: shown(&seen.found),
+        problem: seen.problem.map(String::into_boxed_str),
+    }
+}
+
 /// One published DKIM key is enough: while a new key is not seen yet the old one carries the
 /// domain, and the other way round.
 fn require_one_key(records: &mut [CheckedRecord]) {

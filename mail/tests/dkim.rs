@@ -27,19 +27,26 @@ use test_dns::TestDns;
 /// 2025-06-01T00:00:00Z: verifiers refuse signatures from the future.
 const NOW: Timestamp = Timestamp::from_millis(1_748_736_000_999);
 const DOMAIN: &str = "mail.acme.example";
+/// The server's own.
+const OWN_DOMAIN: &str = "platform.example";
 
 struct Keys {
     records: Vec<(String, String)>,
     signers: Vec<Signer>,
 }
 
+/// Two keys of the sender's domain, and that of the server's own.
 fn keys() -> Keys {
-    let domain = DomainName::parse(DOMAIN).unwrap();
     let mut keys = Keys { records: vec![], signers: vec![] };
-    for (algorithm, name) in [(DkimAlgorithm::Rsa2048, "lum1"), (DkimAlgorithm::Ed25519, "lum1e")] {
+    for (domain, algorithm, name) in [
+        (DOMAIN, DkimAlgorithm::Rsa2048, "lum1"),
+        (DOMAIN, DkimAlgorithm::Ed25519, "lum1e"),
+        (OWN_DOMAIN, DkimAlgorithm::Rsa2048, "lumora"),
+    ] {
         let selector = Selector::parse(name).unwrap();
         let GeneratedKey { private_pkcs8, public_record } = generate(algorithm).unwrap();
-        keys.records.push((format!("{name}._domainkey.{DOMAIN}"), public_record));
+        keys.records.push((format!("{name}._domainkey.{domain}"), public_record));
+        let domain = DomainName::parse(domain).unwrap();
         keys.signers.push(Signer::new(&domain, &selector, algorithm, &private_pkcs8).unwrap());
     }
     keys
@@ -117,17 +124,17 @@ async fn verdicts(verifier: &MessageAuthenticator, message: &[u8]) -> Vec<bool> 
 }
 
 #[tokio::test]
-async fn mail_auth_verifies_both_keys_on_every_shape() {
+async fn mail_auth_verifies_all_keys_on_every_shape() {
     let (dns, keys) = (TestDns::start().await, keys());
     let verifier = verifier(&dns, &keys);
     for (name, message) in all_messages() {
         let message = signed(&keys.signers, &message);
-        assert_eq!(verdicts(&verifier, &message).await, [true, true], "{name}");
+        assert_eq!(verdicts(&verifier, &message).await, [true; 3], "{name}");
     }
 }
 
 #[test]
-fn dkimpy_verifies_both_keys_on_every_shape() {
+fn dkimpy_verifies_all_keys_on_every_shape() {
     let python = std::env::var("DKIMPY_PYTHON").unwrap_or_else(|_| "python3".into());
     let has_dkimpy = Command::new(&python).args(["-c", "import dkim, nacl"]).output();
     if !has_dkimpy.is_ok_and(|output| output.status.success()) {
@@ -153,10 +160,10 @@ fn dkimpy_verifies_both_keys_on_every_shape() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(
-        said.lines().filter(|line| line.starts_with("ok") && line.ends_with(" 2")).count(),
+        said.lines().filter(|line| line.starts_with("ok") && line.ends_with(" 3")).count(),
         count
     );
-    println!("dkimpy verified {count} messages, two signatures each");
+    println!("dkimpy verified {count} messages, three signatures each");
 }
 
 #[tokio::test]
@@ -169,7 +176,7 @@ async fn what_was_changed_no_longer_verifies() {
         assert!(message.contains(from), "{from}");
         message.replacen(from, to, 1)
     };
-    assert_eq!(verdicts(&verifier, message.as_bytes()).await, [true, true]);
+    assert_eq!(verdicts(&verifier, message.as_bytes()).await, [true; 3]);
     for changed in [
         changed("Hello Ada", "Hello Eve"),
         changed("Subject: Your", "Subject: My"),
@@ -179,7 +186,7 @@ async fn what_was_changed_no_longer_verifies() {
         changed("Content-Transfer-Encoding: 7bit", "Content-Transfer-Encoding: base64"),
         format!("{message}one line more\r\n"),
     ] {
-        assert_eq!(verdicts(&verifier, changed.as_bytes()).await, [false, false], "{changed}");
+        assert_eq!(verdicts(&verifier, changed.as_bytes()).await, [false; 3], "{changed}");
     }
     // What relays may do: other blanks, a header in front, blank lines at the end.
     for same in [
@@ -187,7 +194,7 @@ async fn what_was_changed_no_longer_verifies() {
         changed("Subject: Your order", "SUBJECT:\r\n Your   order "),
         format!("Received: from a by b\r\n{message}\r\n\r\n"),
     ] {
-        assert_eq!(verdicts(&verifier, same.as_bytes()).await, [true, true], "{same}");
+        assert_eq!(verdicts(&verifier, same.as_bytes()).await, [true; 3], "{same}");
     }
 }
 
@@ -198,18 +205,22 @@ fn a_signature_says_what_it_should() {
         all_messages().into_iter().find(|(name, _)| *name == "extra-headers").unwrap();
     let header = keys.signers[0].sign(&message, NOW).unwrap();
     assert!(header.starts_with("DKIM-Signature: v=1; a=rsa-sha256; s=lum1; d=mail.acme.example;"));
-    assert!(header.ends_with(";\r\n"));
-    assert!(header.lines().skip(1).all(|line| line.len() <= 78), "{header}");
-    assert!(header.contains("c=relaxed/relaxed"));
-    assert!(header.contains("t=1748736000"));
-    assert!(!header.contains(" l="));
-    let unfolded: String = header.split_ascii_whitespace().collect();
-    let names = unfolded.split("h=").nth(1).unwrap().split(';').next().unwrap();
-    assert_eq!(
-        names,
-        "From:Subject:To:Cc:Date:Message-ID:Reply-To:MIME-Version:Content-Type:\
-         Content-Transfer-Encoding:List-Unsubscribe:List-Unsubscribe-Post:From"
-    );
+    let own = keys.signers[2].sign(&message, NOW).unwrap();
+    assert!(own.starts_with("DKIM-Signature: v=1; a=rsa-sha256; s=lumora; d=platform.example;"));
+    for header in [header, own] {
+        assert!(header.ends_with(";\r\n"));
+        assert!(header.lines().skip(1).all(|line| line.len() <= 78), "{header}");
+        assert!(header.contains("c=relaxed/relaxed"));
+        assert!(header.contains("t=1748736000"));
+        assert!(!header.contains(" l="));
+        let unfolded: String = header.split_ascii_whitespace().collect();
+        let names = unfolded.split("h=").nth(1).unwrap().split(';').next().unwrap();
+        assert_eq!(
+            names,
+            "From:Subject:To:Cc:Date:Message-ID:Reply-To:MIME-Version:Content-Type:\
+             Content-Transfer-Encoding:List-Unsubscribe:List-Unsubscribe-Post:From"
+        );
+    }
 }
 
 #[test]

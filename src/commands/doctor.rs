@@ -6,6 +6,7 @@
 mod finding;
 mod machine;
 mod network;
+mod own_signature;
 
 use std::net::IpAddr;
 
@@ -51,15 +52,16 @@ pub(super) async fn run(arguments: DoctorArguments) -> Result<(), Failure> {
         resolver,
     };
     let mut findings = machine::storage(&config);
-    let (dns, clock, helo, ways, listed) = tokio::join!(
+    let (dns, clock, helo, ways, listed, own_key) = tokio::join!(
         network::dns(&setup),
         machine::clock(&setup),
         network::names(&setup),
         network::ways_out(&setup),
         network::blocklists(&setup),
+        own_signature::record(&setup),
     );
     findings.extend([dns, clock]);
-    findings.extend(helo.into_iter().chain(ways).chain(listed));
+    findings.extend(helo.into_iter().chain(ways).chain(listed).chain(own_key));
     report(&findings, arguments.output.json)
 }
 

@@ -28,6 +28,7 @@ mod killed;
 mod no_such_domain;
 mod null_mx;
 mod one_click;
+mod own_signature;
 mod read_models_deleted;
 mod refused_recipient;
 mod restart;

@@ -204,7 +204,7 @@ pub struct Sent {
     pub sha256: Sha256,
     /// Their length.
     pub octets: u64,
-    /// The selectors of the DKIM keys that signed it.
+    /// The selectors of the sending domain's DKIM keys that signed it.
     pub dkim: Vec<Selector>,
 }
 

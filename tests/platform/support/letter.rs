@@ -1,5 +1,7 @@
 //! A received message, taken apart as far as the scenarios look.
 
+use std::collections::BTreeMap;
+
 /// Header fields and body.
 pub(crate) struct Letter {
     fields: Vec<(String, String)>,
@@ -40,14 +42,25 @@ impl Letter {
         found[0]
     }
 
-    /// The tags of its signature (RFC 6376, section 3.5), blanks taken out.
-    pub(crate) fn signature(&self) -> std::collections::BTreeMap<String, String> {
-        let tags = self.field("DKIM-Signature").split(';').filter(|tag| !tag.trim().is_empty());
-        tags.map(|tag| {
-            let (name, value) = tag.split_once('=').unwrap();
-            let value = value.split_ascii_whitespace().collect::<String>();
-            (name.trim().to_owned(), value)
-        })
-        .collect()
+    /// The tags of its only signature (RFC 6376, section 3.5), blanks taken out.
+    pub(crate) fn signature(&self) -> BTreeMap<String, String> {
+        let mut signatures = self.signatures();
+        assert_eq!(signatures.len(), 1, "one signature was to be there");
+        signatures.remove(0)
     }
+
+    /// The tags of each signature, in their order.
+    pub(crate) fn signatures(&self) -> Vec<BTreeMap<String, String>> {
+        self.all("DKIM-Signature").into_iter().map(tags).collect()
+    }
+}
+
+fn tags(field: &str) -> BTreeMap<String, String> {
+    let tags = field.split(';').filter(|tag| !tag.trim().is_empty());
+    tags.map(|tag| {
+        let (name, value) = tag.split_once('=').unwrap();
+        let value = value.split_ascii_whitespace().collect::<String>();
+        (name.trim().to_owned(), value)
+    })
+    .collect()
 }
