@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use model::{
     ApiKeyId, AppId, DomainId, MessageId, StreamId, TenantId, Timestamp, address::DomainName,
+    tls_report::Day,
 };
 
 /// Transactional email: one binary that takes a message by REST and delivers it to the receiver's
@@ -63,11 +64,27 @@ pub(crate) enum Command {
     Log(LogCommand),
     /// Print what happened to a message, with the proofs that it was recorded so; or check that.
     Evidence(EvidenceArguments),
+    /// Print the reports of TLS sessions of one day (RFC 8460), one line of JSON for each
+    /// receiver's domain; on a stopped server's data directory.
+    TlsReport(TlsReportArguments),
     /// Rebuild the read models from the log, or print what they were at a point in the past.
     Replay(ReplayArguments),
     /// Check that this machine can send mail that others take, and say what to mend. Changes
     /// nothing and sends nothing.
     Doctor(DoctorArguments),
+}
+
+/// `lumora tls-report`
+#[derive(Debug, Args)]
+pub(crate) struct TlsReportArguments {
+    /// The day, in UTC.
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub(crate) date: Day,
+    /// Only the report to this domain.
+    #[arg(long)]
+    pub(crate) domain: Option<DomainName>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
 }
 
 /// `lumora dev`

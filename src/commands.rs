@@ -8,6 +8,7 @@ mod evidence;
 mod log;
 mod replay;
 mod serve;
+mod tls_report;
 
 use std::io::{self, Write as _};
 
@@ -30,6 +31,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Log(command) => in_runtime(async { log::run(command) }),
         Command::Doctor(arguments) => in_runtime(doctor::run(arguments)),
         Command::Evidence(arguments) => in_runtime(async move { evidence::run(&arguments) }),
+        Command::TlsReport(arguments) => in_runtime(async move { tls_report::run(&arguments) }),
         Command::Replay(arguments) => in_runtime(async { replay::run(&arguments) }),
     }
 }

@@ -373,6 +373,11 @@ impl Config {
         self.data_dir.join("instance.key")
     }
 
+    /// `<data_dir>/tls-reports`: the day whose reports of TLS sessions were sent last.
+    pub fn tls_reports_file(&self) -> PathBuf {
+        self.data_dir.join("tls-reports")
+    }
+
     /// `<data_dir>/dkim`: keys of the server's own domain, sealed.
     pub fn own_keys_dir(&self) -> PathBuf {
         self.data_dir.join("dkim")

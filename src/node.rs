@@ -143,6 +143,7 @@ fn platform_options(config: &Config, deliver: bool) -> Result<PlatformOptions, F
             file: Some(config.mta_sts_file()),
             ..PolicyOptions::default()
         },
+        tls_reports_file: Some(config.tls_reports_file()),
         allow_private_networks: delivery.allow_private_networks,
         ed25519_signature: delivery.ed25519_signature,
         bind_addresses: delivery.bind_addresses.0.clone(),
@@ -168,6 +169,11 @@ pub(crate) fn helo_name(config: &Config) -> Result<DomainName, Failure> {
     let Some(name) = &config.delivery.helo_name else { return Ok(host_name()) };
     DomainName::parse(name)
         .map_err(|error| Failure::usage(format!("configuration: delivery.helo_name: {error}")))
+}
+
+/// By which domain reports say who sends them.
+pub(crate) fn report_submitter(config: &Config) -> Result<DomainName, Failure> {
+    config.delivery.signing_domain.clone().map_or_else(|| helo_name(config), Ok)
 }
 
 fn secure_resolver(config: &Config, dns: &DnsOptions) -> Result<Option<SecureResolver>, Failure> {

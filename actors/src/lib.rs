@@ -84,6 +84,7 @@ mod suppressions;
 mod templates;
 mod tenant;
 mod throttle;
+mod tls_reports;
 mod unsubscribe;
 
 pub use ::templates::{Fault, Field, RenderFailure, Rendered, Source};

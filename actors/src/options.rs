@@ -1,6 +1,9 @@
 //! What the platform is made of and how it is set.
 
-use std::{collections::HashSet, fmt, net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet, fmt, net::IpAddr, num::NonZeroU32, path::PathBuf, sync::Arc,
+    time::Duration,
+};
 
 use eventlog::{EventLog, Vault};
 use mail::{
@@ -74,6 +77,9 @@ pub struct PlatformOptions {
     /// Signs every message once more, for a domain of this server: feedback loops go by the domain
     /// of a signature, and tenants' domains are many.
     pub own_signer: Option<Signer>,
+    /// Where it is kept which day's reports of TLS sessions were sent; without
+    /// [`PlatformOptions::own_signer`] none are.
+    pub tls_reports_file: Option<PathBuf>,
     /// How the server is reached from outside, without a slash at the end: links in messages begin
     /// with it.
     pub public_url: String,
@@ -124,6 +130,7 @@ impl PlatformOptions {
             bind_addresses: Vec::new(),
             ed25519_signature: false,
             own_signer: None,
+            tls_reports_file: None,
             public_url: "http://127.0.0.1:8080".to_owned(),
             inbound: None,
             timeouts: Timeouts::default(),

@@ -37,8 +37,8 @@ use self::canonical::Message;
 
 /// The fields that are signed when they are there, each as often as it occurs: those that RFC
 /// 6376, section 5.4.1 recommends, those that decide how the body is read, and those that large
-/// receivers act on only when signed.
-const SIGNED: [&str; 17] = [
+/// receivers act on only when signed; and those of reports (RFC 8460, section 5.3).
+const SIGNED: [&str; 19] = [
     "From",
     "Sender",
     "Subject",
@@ -56,6 +56,8 @@ const SIGNED: [&str; 17] = [
     "List-Unsubscribe",
     "List-Unsubscribe-Post",
     "Feedback-ID",
+    "TLS-Report-Domain",
+    "TLS-Report-Submitter",
 ];
 
 /// A key made for one domain and selector.

@@ -22,9 +22,11 @@
 pub mod compose;
 pub mod dkim;
 pub mod dns;
+mod percent;
 pub mod policy;
 pub mod records;
 pub mod report;
 pub mod sink;
 pub mod smtp;
 mod stream;
+pub mod tls_report;

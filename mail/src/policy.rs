@@ -74,6 +74,8 @@ impl Default for PolicyOptions {
 pub struct Terms {
     demand: TlsDemand,
     sts: Option<Arc<Policy>>,
+    /// Why there is no MTA-STS policy, although one is announced.
+    sts_failure: Option<TlsFailure>,
     /// The mail hosts that signed DNS names, where it does.
     signed_hosts: Option<Arc<[Box<str>]>>,
 }
@@ -81,7 +83,13 @@ pub struct Terms {
 impl Terms {
     /// The sender's demand alone: for relays, which receivers' policies do not speak of.
     pub const fn of_sender(demand: TlsDemand) -> Self {
-        Self { demand, sts: None, signed_hosts: None }
+        Self { demand, sts: None, sts_failure: None, signed_hosts: None }
+    }
+
+    /// Why the MTA-STS policy that the domain announces is not known, if that is so: its mail goes
+    /// as if there were none.
+    pub const fn sts_failure(&self) -> Option<TlsFailure> {
+        self.sts_failure
     }
 }
 
@@ -161,8 +169,11 @@ impl Policies {
     ) -> Result<Terms, Fault> {
         let (sts, signed_hosts) =
             tokio::join!(self.mta_sts(domain, now), self.0.signed_hosts(domain, route));
-        let sts = sts.filter(|policy| policy.mode != Mode::None);
-        Ok(Terms { demand, sts, signed_hosts: signed_hosts? })
+        let (sts, sts_failure) = match sts {
+            Ok(policy) => (policy.filter(|policy| policy.mode != Mode::None), None),
+            Err(failure) => (None, Some(failure)),
+        };
+        Ok(Terms { demand, sts, sts_failure, signed_hosts: signed_hosts? })
     }
 
     /// What the hosts of a route must be under these terms.
@@ -176,27 +187,33 @@ impl Policies {
         }
     }
 
-    /// The policy of a domain (RFC 8461, sections 3.1, 3.3 and 5.1).
-    async fn mta_sts(&self, domain: &DomainName, now: Timestamp) -> Option<Arc<Policy>> {
+    /// The policy of a domain, if it has one (RFC 8461, sections 3.1, 3.3 and 5.1); or why the one
+    /// that it announces cannot be had.
+    async fn mta_sts(
+        &self,
+        domain: &DomainName,
+        now: Timestamp,
+    ) -> Result<Option<Arc<Policy>>, TlsFailure> {
         if !self.0.mta_sts {
-            return None;
+            return Ok(None);
         }
         let id = self.announced(domain).await;
         let known = self.0.cache.good(domain, now);
         match (known, id) {
             // Not announced any more, or the DNS is silent: what is known stays in force.
-            (known, None) => known.map(|known| known.policy),
+            (known, None) => Ok(known.map(|known| known.policy)),
             (Some(known), Some(id)) if known.id == id => {
                 if known.is_due(now) {
                     let (this, domain) = (self.clone(), domain.clone());
                     tokio::spawn(async move { this.fetch(&domain, &id, now).await });
                 }
-                Some(known.policy)
+                Ok(Some(known.policy))
             }
-            (known, Some(id)) => {
-                let fetched = self.fetch(domain, &id, now).await;
-                fetched.or_else(|| known.map(|known| known.policy))
-            }
+            (known, Some(id)) => match (self.fetch(domain, &id, now).await, known) {
+                (Ok(policy), _) => Ok(Some(policy)),
+                (Err(_), Some(known)) => Ok(Some(known.policy)),
+                (Err(failure), None) => Err(failure),
+            },
         }
     }
 
@@ -205,29 +222,34 @@ impl Policies {
     async fn announced(&self, domain: &DomainName) -> Option<Box<str>> {
         const SILENT: &str = "";
         let cache = &self.0.cache;
-        if cache.has_failed(domain, SILENT) {
+        if cache.failure(domain, SILENT).is_some() {
             return None;
         }
         let name = format!("_mta-sts.{domain}");
         let asked = self.0.fetcher.resolver.txt(&name);
         let Ok(records) = tokio::time::timeout(ANNOUNCEMENT, asked).await else {
-            cache.fail(domain, SILENT);
+            cache.fail(domain, SILENT, TlsFailure::StsPolicyFetchError);
             return None;
         };
         records.ok().and_then(|records| sts::announced(records.iter().map(|record| &**record)))
     }
 
     /// Fetches, unless it was fetched a moment ago or could not be.
-    async fn fetch(&self, domain: &DomainName, id: &str, now: Timestamp) -> Option<Arc<Policy>> {
+    async fn fetch(
+        &self,
+        domain: &DomainName,
+        id: &str,
+        now: Timestamp,
+    ) -> Result<Arc<Policy>, TlsFailure> {
         let cache = &self.0.cache;
         let gate = cache.gate(domain);
         let _turn = gate.lock().await;
         let fresh = cache.good(domain, now).filter(|known| *known.id == *id && !known.is_due(now));
         if let Some(known) = fresh {
-            return Some(known.policy);
+            return Ok(known.policy);
         }
-        if cache.has_failed(domain, id) {
-            return None;
+        if let Some(failure) = cache.failure(domain, id) {
+            return Err(failure);
         }
         let fetched = self.0.fetcher.fetch(domain).await;
         cache.open_gate(domain);
@@ -237,12 +259,12 @@ impl Policies {
                 let known = Known { id: id.into(), policy: Arc::clone(&policy), fetched_at: now };
                 cache.learn(domain, known);
                 self.write_soon(now);
-                Some(policy)
+                Ok(policy)
             }
             Err(failure) => {
                 tracing::info!(%domain, failure = failure.result_type(), "no MTA-STS policy");
-                cache.fail(domain, id);
-                None
+                cache.fail(domain, id, failure);
+                Err(failure)
             }
         }
     }

@@ -33,7 +33,7 @@ mod tls;
 mod wire;
 
 pub use connect::{ConnectFailure, connect};
-pub use dial::{Dial, Dialling, Tcp};
+pub use dial::{Dial, Dialled, Dialling, Tcp};
 pub use extensions::Extensions;
 pub use options::{ClientOptions, Credentials, SMTP_PORT, Timeouts, TlsPolicy};
 pub use session::{Connection, Envelope, Transaction};

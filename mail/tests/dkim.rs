@@ -19,8 +19,13 @@ use std::{fs, process::Command};
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
 use mail::dkim::{DkimAlgorithm, DkimError, GeneratedKey, Selector, Signer, generate, sign_all};
+use mail::tls_report::TlsReport;
 use mail_auth::{AuthenticatedMessage, DkimResult, MessageAuthenticator};
-use model::{Timestamp, address::DomainName};
+use model::{
+    Timestamp,
+    address::DomainName,
+    tls_report::{Day, DomainDay},
+};
 use shapes::{composed, shapes};
 use test_dns::TestDns;
 
@@ -92,9 +97,15 @@ fn blank_endings() -> Vec<(&'static str, Vec<u8>)> {
     .into()
 }
 
+fn tls_report() -> Vec<u8> {
+    let (from, to) = (OWN_DOMAIN.parse().unwrap(), "receiver.example".parse().unwrap());
+    let report = TlsReport::new(&from, &to, Day::of(NOW), &DomainDay::default());
+    report.message(&["tls@receiver.example".parse().unwrap()], NOW).unwrap()
+}
+
 fn all_messages() -> Vec<(&'static str, Vec<u8>)> {
     let composed = shapes().into_iter().map(|shape| (shape.name, composed(&shape).bytes));
-    composed.chain(odd_messages()).collect()
+    composed.chain(odd_messages()).chain([("tls-report", tls_report())]).collect()
 }
 
 /// The signed message as it arrives: SMTP ends the last line (RFC 5321, section 4.1.1.4).

@@ -223,6 +223,15 @@ pub struct Peer {
     /// The address that was dialled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<IpAddr>,
+    /// The address that it was dialled from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<IpAddr>,
+    /// Whether the connection had been opened for an earlier message.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reused: bool,
+    /// Whether the host is the relay in the settings, and not one of the receiver's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub relay: bool,
     /// TLS, when the session was encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
@@ -237,7 +246,16 @@ pub struct Peer {
 impl Peer {
     /// A host of which nothing is known but its name and address.
     pub fn new(mx: &str, ip: Option<IpAddr>) -> Self {
-        Self { mx: mx.into(), ip, tls: None, tls_rule: None, tls_failure: None }
+        Self {
+            mx: mx.into(),
+            ip,
+            from: None,
+            reused: false,
+            relay: false,
+            tls: None,
+            tls_rule: None,
+            tls_failure: None,
+        }
     }
 }
 

@@ -26,6 +26,7 @@ pub mod suppression;
 pub mod template;
 pub mod tenant;
 pub mod time;
+pub mod tls_report;
 pub mod user;
 
 pub use event::Event;

@@ -10,6 +10,7 @@ mod decide;
 mod events;
 mod state;
 mod step;
+mod tried;
 
 pub use decide::{Accept, Command, Facts, Refusal, Report, Returning, SenderStanding, decide};
 pub use events::{
@@ -19,6 +20,7 @@ pub use events::{
 };
 pub use state::{Message, MessageStatus, RecipientState, RecipientStatus};
 pub use step::{End, Step};
+pub use tried::Tried;
 
 /// Most recipients of one message: to, cc and bcc together.
 pub const MAX_RECIPIENTS: usize = 50;

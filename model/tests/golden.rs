@@ -18,7 +18,7 @@ use model::{
     DomainId, Event, MessageId, StreamId, SuppressionId, TemplateId, TenantId, UserId,
     domain::DomainEvent,
     event::{MAX_EVENT_OCTETS, UPCASTERS},
-    message::{MessageEvent, Step},
+    message::{MessageEvent, Step, Tried},
     suppression::SuppressionEvent,
     template::TemplateEvent,
     tenant::TenantEvent,
@@ -118,7 +118,8 @@ fn the_step_of_a_message_is_the_same_read_in_part_and_whole() {
             panic!("{name}");
         };
         assert_eq!(Step::of(event.clone()).kind(), event.kind());
-        assert_eq!(Step::decode(&bytes).unwrap(), Step::of(event), "{name}");
+        assert_eq!(Step::decode(&bytes).unwrap(), Step::of(event.clone()), "{name}");
+        assert_eq!(Tried::decode(&bytes).unwrap(), Tried::of(event), "{name}");
         let text = String::from_utf8(bytes).unwrap();
         for changed in [
             text.replacen("\"v\":1", "\"v\":2", 1),

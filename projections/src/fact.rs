@@ -23,6 +23,7 @@ pub(crate) struct Fact<'a> {
 
 /// What an event says.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "most events are of messages, and small here")]
 pub(crate) enum Known {
     /// A message was accepted.
     Began(Arc<Origin>),

@@ -65,6 +65,7 @@ mod stats;
 mod store;
 mod suppressions;
 mod templates;
+mod tls_sessions;
 
 pub use alarms::{Alarm, AlarmCursor, Alarms, MAX_ALARMS};
 pub use audit::{Audit, AuditCursor, AuditPage, AuditQuery, AuditRow, MAX_AUDIT_PAGE, event_kinds};
@@ -82,3 +83,4 @@ pub use stats::{
 };
 pub use suppressions::{MAX_SUPPRESSION_PAGE, SuppressionCursor, SuppressionView, Suppressions};
 pub use templates::{MAX_TEMPLATE_PAGE, TemplateView, Templates};
+pub use tls_sessions::TlsSessions;

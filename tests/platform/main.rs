@@ -38,5 +38,6 @@ mod signed;
 mod support;
 mod thousand_messages;
 mod tls;
+mod tls_report;
 mod walkthrough;
 mod wrong_requests;

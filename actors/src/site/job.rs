@@ -6,7 +6,12 @@ use mail::{
     dns::route::{Route, SiteId},
     policy::Terms,
 };
-use model::{TenantId, Timestamp, address::EmailAddress, delivery::TlsDemand, shaping::Shape};
+use model::{
+    TenantId, Timestamp,
+    address::EmailAddress,
+    delivery::{Outcome, TlsDemand},
+    shaping::Shape,
+};
 
 use super::{Answer, places::Place};
 use crate::letter::Letter;
@@ -42,6 +47,15 @@ impl Way {
         match self {
             Self::Mx(route, _) => Hosts::Mx(route.site.clone()),
             Self::Smarthost(_) => Hosts::Smarthost,
+        }
+    }
+
+    /// Adds to an outcome what only the way knows.
+    pub(crate) fn complete(&self, outcome: &mut Outcome) {
+        let Some(peer) = &mut outcome.peer else { return };
+        match self {
+            Self::Mx(_, terms) => peer.tls_failure = peer.tls_failure.or(terms.sts_failure()),
+            Self::Smarthost(_) => peer.relay = true,
         }
     }
 

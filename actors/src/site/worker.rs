@@ -92,13 +92,15 @@ pub(super) async fn work(node: Arc<Node>, lane: Arc<Lane>, site: ActorRef<Msg>, 
     let outcomes = attempt.run(&envelope, &printed, turn, kept, &mut answer).await;
     drop((flight, raised));
     match outcomes {
-        Ok(outcomes) => {
-            for outcome in &outcomes {
+        Ok(mut outcomes) => {
+            for outcome in &mut outcomes {
+                way.complete(outcome);
                 lane.figures.count(outcome, 1);
             }
             answer.each(outcomes);
         }
-        Err(outcome) => {
+        Err(mut outcome) => {
+            way.complete(&mut outcome);
             lane.figures.count(&outcome, recipients.len());
             answer.all(&outcome);
         }
@@ -278,8 +280,13 @@ impl Attempt<'_> {
     }
 
     fn pause(&self, outcome: &Outcome, now: Timestamp) {
+        let mut cause = outcome.clone();
+        if let Some(peer) = &mut cause.peer {
+            // Those who wait are told the same, and had no connection of their own.
+            peer.reused = true;
+        }
         self.lane.with_pause(|pause| {
-            pause.trouble(self.seen.pause, outcome.clone(), now, &self.node.lots);
+            pause.trouble(self.seen.pause, cause, now, &self.node.lots);
         });
     }
 

@@ -24,5 +24,6 @@ mod lists;
 mod restart;
 mod sites;
 mod templates;
+mod tls_reports;
 mod walk;
 mod world;

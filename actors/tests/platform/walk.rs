@@ -446,5 +446,10 @@ async fn all_mail_goes_to_the_smarthost_where_there_is_one() {
     let message = world.send(request(&["a@one.example", "b@two.example"])).await;
     world.until_kinds(message, &["accepted", "delivered", "delivered"]).await;
     assert_eq!(inbox.recv().await.unwrap().recipients, ["a@one.example", "b@two.example"]);
+    for event in world.ground.history(message) {
+        if let MessageEvent::Delivered(delivered) = event {
+            assert!(delivered.attempt.peer.unwrap().relay, "no host of the receiver's");
+        }
+    }
     world.running.stop().await;
 }

@@ -14,7 +14,7 @@ use std::{
 use actors::Clock;
 use mail::{
     sink::{Action, Asked, MessageAction, Policy, Received, Receiver, SinkOptions, SinkReply},
-    smtp::{Dial, Dialling, Socket},
+    smtp::{Dial, Dialled, Dialling},
 };
 
 use crate::{
@@ -235,7 +235,7 @@ impl Network {
         self.dice.ask("spell", &[&host.to_le_bytes(), &spell.to_le_bytes()])
     }
 
-    async fn connect(&self, to: SocketAddr) -> io::Result<Socket> {
+    async fn connect(&self, to: SocketAddr) -> io::Result<Dialled> {
         let host = (0..HOSTS).position(|host| address(host) == to.ip());
         let host = host.ok_or(io::ErrorKind::NetworkUnreachable)?;
         let mut roll = self.tally.ask(self.dice, "dial", &host.to_string());
@@ -264,7 +264,8 @@ impl Network {
         let receiver = self.receivers[host].clone();
         let from = SocketAddr::new(Ipv4Addr::new(198, 51, 100, 1).into(), 40_000);
         tokio::spawn(async move { receiver.receive(Box::new(theirs), from).await });
-        Ok(Box::new(Line::new(ours, latency, left)))
+        let socket = Box::new(Line::new(ours, latency, left));
+        Ok(Dialled { socket, from: Some(from.ip()) })
     }
 }
 

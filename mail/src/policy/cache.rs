@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use model::{Timestamp, address::DomainName};
+use model::{Timestamp, address::DomainName, delivery::TlsFailure};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +64,7 @@ struct Line {
 
 pub(super) struct Cache {
     known: moka::sync::Cache<DomainName, Known>,
-    failed: moka::sync::Cache<(DomainName, Box<str>), ()>,
+    failed: moka::sync::Cache<(DomainName, Box<str>), TlsFailure>,
     /// Who fetches what at present: others wait for it.
     gates: Mutex<HashMap<DomainName, Arc<tokio::sync::Mutex<()>>>>,
     file: Option<PathBuf>,
@@ -112,12 +112,13 @@ impl Cache {
         self.known.get(domain).filter(|known| known.is_good(now))
     }
 
-    pub(super) fn has_failed(&self, domain: &DomainName, id: &str) -> bool {
-        self.failed.contains_key(&(domain.clone(), id.into()))
+    /// Why a policy could not be had a moment ago.
+    pub(super) fn failure(&self, domain: &DomainName, id: &str) -> Option<TlsFailure> {
+        self.failed.get(&(domain.clone(), id.into()))
     }
 
-    pub(super) fn fail(&self, domain: &DomainName, id: &str) {
-        self.failed.insert((domain.clone(), id.into()), ());
+    pub(super) fn fail(&self, domain: &DomainName, id: &str, failure: TlsFailure) {
+        self.failed.insert((domain.clone(), id.into()), failure);
     }
 
     pub(super) fn learn(&self, domain: &DomainName, known: Known) {

@@ -12,7 +12,7 @@ use model::delivery::{Answer, Fault, Outcome, Peer, Stage, TlsFailure};
 use tokio::time::{Instant, timeout};
 
 use super::{
-    ClientOptions, Connection, Extensions, TlsClient, TlsPolicy,
+    ClientOptions, Connection, Dialled, Extensions, TlsClient, TlsPolicy,
     session::{CLOSING, Lost},
     tls::Secured,
     wire::Wire,
@@ -61,14 +61,14 @@ pub async fn connect(
     if options.tls == (TlsPolicy::Testing { named: false }) {
         peer.tls_failure = Some(TlsFailure::MxNotInPolicy);
     }
-    let lost = match open(&peer, ip, options, tls, &options.tls).await {
+    let lost = match open(&mut peer, ip, options, tls, &options.tls).await {
         Ok(connection) => return Ok(connection),
         Err(Failed::Lost(lost)) => lost,
         Err(Failed::Tls(failure)) => {
             peer.tls_failure = Some(failure);
             // In clear is better than not at all, where nothing forbids it (RFC 7435).
             if options.tls.allows_clear() {
-                match open(&peer, ip, options, tls, &TlsPolicy::Never).await {
+                match open(&mut peer, ip, options, tls, &TlsPolicy::Never).await {
                     Ok(connection) => return Ok(connection),
                     Err(Failed::Lost(lost)) => lost,
                     Err(Failed::Tls(_)) => Lost::fault(Stage::StartTls, Fault::Protocol),
@@ -84,15 +84,17 @@ pub async fn connect(
     Err(ConnectFailure { outcome, next_host })
 }
 
+/// Of the attempt itself `peer` learns from where it was made.
 async fn open(
-    peer: &Peer,
+    peer: &mut Peer,
     ip: IpAddr,
     options: &ClientOptions,
     tls: &TlsClient,
     policy: &TlsPolicy,
 ) -> Result<Connection, Failed> {
+    let Dialled { socket, from } = dial(ip, options).await?;
+    peer.from = from;
     let mut peer = peer.clone();
-    let socket = dial(ip, options).await?;
     let stream = if *policy == TlsPolicy::Implicit {
         secure(socket, &mut peer, options, tls, policy).await?
     } else {
@@ -130,7 +132,7 @@ async fn leave(connection: Connection, lost: Lost) -> Failed {
     Failed::Lost(lost)
 }
 
-async fn dial(ip: IpAddr, options: &ClientOptions) -> Result<Socket, Failed> {
+async fn dial(ip: IpAddr, options: &ClientOptions) -> Result<Dialled, Failed> {
     let unreachable = || Failed::fault(Stage::Connect, Fault::Unreachable);
     let source = source_for(ip, &options.bind);
     if source.is_none() && !options.bind.is_empty() {

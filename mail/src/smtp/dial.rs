@@ -11,7 +11,16 @@ use tokio::net::TcpSocket;
 use crate::stream::Socket;
 
 /// The future of a [`Dial::dial`].
-pub type Dialling<'a> = Pin<Box<dyn Future<Output = io::Result<Socket>> + Send + 'a>>;
+pub type Dialling<'a> = Pin<Box<dyn Future<Output = io::Result<Dialled>> + Send + 'a>>;
+
+/// A connection that stands.
+#[derive(Debug)]
+pub struct Dialled {
+    /// The connection.
+    pub socket: Socket,
+    /// This end's address, where it is known.
+    pub from: Option<IpAddr>,
+}
 
 /// Opens connections to mail hosts. How long that may take is the caller's to say.
 ///
@@ -36,7 +45,8 @@ impl Dial for Tcp {
             // Commands and the end of a message are small and must not wait for an
             // acknowledgement.
             stream.set_nodelay(true)?;
-            Ok(Box::new(stream) as Socket)
+            let from = stream.local_addr().ok().map(|address| address.ip());
+            Ok(Dialled { socket: Box::new(stream), from })
         })
     }
 }

@@ -75,7 +75,8 @@ impl FromStr for Smarthost {
 
 fn read_credentials(text: &str, in_clear: bool) -> Result<Credentials, InvalidSmarthost> {
     let (user, password) = text.split_once(':').ok_or(InvalidSmarthost)?;
-    let (user, password) = (percent_decoded(user)?, percent_decoded(password)?);
+    let decoded = |text| crate::percent::decoded(text).ok_or(InvalidSmarthost);
+    let (user, password) = (decoded(user)?, decoded(password)?);
     // A NUL separates them in AUTH PLAIN (RFC 4616).
     if user.is_empty() || user.contains('\0') || password.contains('\0') {
         return Err(InvalidSmarthost);
@@ -103,24 +104,6 @@ fn read_place(place: &str) -> Result<(&str, Option<u16>), InvalidSmarthost> {
     };
     let port = port.map(|port| port.parse().ok().filter(|port| *port > 0).ok_or(InvalidSmarthost));
     Ok((host, port.transpose()?))
-}
-
-fn percent_decoded(text: &str) -> Result<String, InvalidSmarthost> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let mut digit = || {
-                    let digit = char::from(rest.next().ok_or(InvalidSmarthost)?).to_digit(16);
-                    digit.and_then(|digit| u8::try_from(digit).ok()).ok_or(InvalidSmarthost)
-                };
-                digit()? * 16 + digit()?
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(bytes).map_err(|_| InvalidSmarthost)
 }
 
 #[cfg(test)]

@@ -89,7 +89,8 @@ impl Sender {
     }
 
     async fn has_policy(&self, now: Timestamp) -> bool {
-        self.terms_at(now).await != Terms::of_sender(OPPORTUNISTIC)
+        let terms = self.terms_at(now).await;
+        terms.sts_failure().is_none() && terms != Terms::of_sender(OPPORTUNISTIC)
     }
 }
 
@@ -247,6 +248,29 @@ async fn concurrent_mail_fetches_a_policy_once() {
     let asking = (0..20).map(|_| sender.has_policy(NOW));
     assert!(futures_util::future::join_all(asking).await.into_iter().all(|has| has));
     assert_eq!(world.host.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn why_an_announced_policy_cannot_be_had_is_told_each_time() {
+    let world = World::new(&policy("enforce", MX)).await;
+    let stranger = Authority::new();
+    for (server, answer, why) in [
+        (
+            world.authority.issue(&[HOST]).server,
+            b"HTTP/1.1 500 Oops\r\n\r\n".to_vec(),
+            TlsFailure::StsPolicyFetchError,
+        ),
+        (world.authority.issue(&[HOST]).server, ok("nonsense"), TlsFailure::StsPolicyInvalid),
+        (stranger.issue(&[HOST]).server, ok(""), TlsFailure::StsWebpkiInvalid),
+    ] {
+        let host = PolicyHost::start(server, answer).await;
+        let options = PolicyOptions { https_port: host.port, ..world.options() };
+        let sender = world.sender_with(25, &options);
+        for _ in 0..2 {
+            assert_eq!(sender.terms_at(NOW).await.sts_failure(), Some(why));
+        }
+    }
+    assert_eq!(world.sender(25).terms_at(NOW).await.sts_failure(), None);
 }
 
 #[tokio::test]

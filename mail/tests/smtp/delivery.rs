@@ -70,6 +70,8 @@ async fn a_message_arrives_as_its_parts_say_and_the_connection_is_used_again() {
             let outcomes = send(&mut connection, &["a@b.example", "c@d.example"], &parts).await;
             assert_eq!(outcomes.len(), 2);
             assert!(outcomes.iter().all(|outcome| outcome.verdict() == Verdict::Delivered));
+            let peer = outcomes[0].peer.as_ref().unwrap();
+            assert_eq!((peer.reused, peer.from), (nth > 0, Some(HOME)));
             let message = received.recv().await.unwrap();
             assert_eq!(message.data, parts.concat());
             assert_eq!(message.recipients, ["a@b.example", "c@d.example"]);

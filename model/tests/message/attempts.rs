@@ -127,8 +127,7 @@ fn who_answered_is_recorded_and_the_text_only_sealed() {
         certificate_sha256: Some("00ff".into()),
     };
     let ip = Some("2001:db8::25".parse().unwrap());
-    let peer =
-        Peer { mx: "mx.d0.example".into(), ip, tls: Some(tls), tls_rule: None, tls_failure: None };
+    let peer = Peer { tls: Some(tls), ..Peer::new("mx.d0.example", ip) };
     let outcome = Outcome { peer: Some(peer.clone()), ..delivered() };
     let then = Given::accepted(1).when(NOW, &tried([(0, outcome)]));
     let [MessageEvent::Delivered(event)] = then.events() else { panic!("{then:?}") };

@@ -21,3 +21,4 @@ mod rebuild;
 mod replay;
 mod stats;
 mod support;
+mod tls_sessions;

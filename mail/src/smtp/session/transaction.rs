@@ -127,6 +127,7 @@ impl Connection {
     pub async fn deliver(&mut self, envelope: &Envelope<'_>, message: &[&[u8]]) -> Transaction {
         let mut progress = Progress::new(envelope.recipients.len());
         let kept = self.transactions > 0;
+        self.peer.reused = kept;
         if self.broken || (kept && !self.is_idle_alive()) {
             self.broken = true;
             let answer = Answer::Fault(Fault::Disconnected);
