@@ -234,8 +234,8 @@ impl Node {
                 ..api::ApiOptions::default()
             },
             metrics: {
-                let log = Arc::clone(&core.log);
-                Arc::new(move || telemetry::render(metrics, &log.health()))
+                let (log, platform) = (Arc::clone(&core.log), core.platform.clone());
+                Arc::new(move || telemetry::render(metrics, &log.health(), &platform))
             },
         };
         let (stop_serving, stopped) = oneshot::channel::<()>();

@@ -1,10 +1,11 @@
 //! What the process tells of itself: structured logs on standard error, metrics for `/metrics`.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{fmt::Write as _, sync::OnceLock, time::Duration};
 
+use actors::{Platform, SiteFigures};
 use eventlog::Health;
 use metrics::counter;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan};
 
 /// Starts logging; `RUST_LOG` chooses what. A second call changes nothing.
@@ -20,11 +21,22 @@ pub(crate) fn start_logging(default_filter: &str) {
     drop(started);
 }
 
+/// Upper ends of the buckets of SMTP's times, in seconds: from a round trip in a data centre to
+/// the longest timeout of a step (RFC 5321, section 4.5.3.2).
+const SMTP_BUCKETS: [f64; 15] =
+    [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0];
+
+/// Sites that are told of by name.
+const MOST_SITES: usize = 20;
+
 /// Installs the recorder behind the `metrics` macros, once in a process.
 pub(crate) fn metrics() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE.get_or_init(|| {
-        let recorder = PrometheusBuilder::new().build_recorder();
+        let smtp = Matcher::Prefix("lumora_smtp_".to_owned());
+        // Fails for an empty list alone.
+        let builder = PrometheusBuilder::new().set_buckets_for_metric(smtp, &SMTP_BUCKETS);
+        let recorder = builder.unwrap_or_default().build_recorder();
         let handle = recorder.handle();
         drop(metrics::set_global_recorder(recorder));
         handle
@@ -42,12 +54,68 @@ pub(crate) async fn upkeep(handle: &'static PrometheusHandle) {
     }
 }
 
-/// Everything that is counted, as Prometheus text, with what the log counts of itself.
-pub(crate) fn render(handle: &PrometheusHandle, log: &Health) -> String {
+/// Everything that is counted, as Prometheus text, with what the log counts of itself and with the
+/// connections of the busiest sites.
+pub(crate) fn render(handle: &PrometheusHandle, log: &Health, platform: &Platform) -> String {
     counter!("lumora_log_appends_total").absolute(log.appends);
     counter!("lumora_log_events_total").absolute(log.events);
     counter!("lumora_log_failures_total").absolute(log.failures);
     counter!("lumora_log_journal_syncs_total").absolute(log.journal_syncs);
     counter!("lumora_log_content_syncs_total").absolute(log.content_syncs);
-    handle.render()
+    let mut text = handle.render();
+    write_sites(&mut text, &platform.busiest_sites(MOST_SITES));
+    text
+}
+
+/// Not by the recorder, which would keep the name of every site that was ever among the busiest.
+fn write_sites(text: &mut String, sites: &[SiteFigures]) {
+    type Value = fn(&SiteFigures) -> u64;
+    let metrics: [(&str, &str, Value); 4] = [
+        ("lumora_site_connections_opened_total", "counter", |site| site.opened),
+        ("lumora_site_connections_reused_total", "counter", |site| site.reused),
+        ("lumora_site_connections_used", "gauge", |site| site.used as u64),
+        ("lumora_site_connections_kept", "gauge", |site| site.kept as u64),
+    ];
+    for (name, kind, value) in metrics {
+        // A string takes whatever is written.
+        writeln!(text, "# TYPE {name} {kind}").ok();
+        for site in sites {
+            let label = label(&site.site);
+            writeln!(text, "{name}{{site=\"{label}\"}} {}", value(site)).ok();
+        }
+        text.push('\n');
+    }
+}
+
+/// Names of hosts come from the DNS of strangers.
+fn label(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || ".-_+:".contains(c);
+    name.chars().map(|c| if plain(c) { c } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sites_are_written_and_no_name_breaks_out() {
+        let site = |site: &str| SiteFigures {
+            site: site.to_owned(),
+            opened: 3,
+            reused: 2,
+            used: 1,
+            kept: 0,
+        };
+        let mut text = String::new();
+        write_sites(&mut text, &[site("mx.one.example+0a"), site("evil\"} 1\nx{a=\"")]);
+        assert_eq!(text.lines().filter(|line| line.starts_with("# TYPE ")).count(), 4);
+        for line in [
+            "lumora_site_connections_opened_total{site=\"mx.one.example+0a\"} 3",
+            "lumora_site_connections_reused_total{site=\"evil___1_x_a__\"} 2",
+            "lumora_site_connections_used{site=\"mx.one.example+0a\"} 1",
+            "lumora_site_connections_kept{site=\"mx.one.example+0a\"} 0",
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line}\n{text}");
+        }
+    }
 }

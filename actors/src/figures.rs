@@ -9,7 +9,7 @@ use std::{
 };
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
-use model::delivery::{Outcome, Verdict};
+use model::delivery::{Outcome, Stage, Verdict};
 
 /// A number that goes up and down.
 #[derive(Clone)]
@@ -65,9 +65,10 @@ pub(crate) struct Figures {
     pub(crate) live_messages: Level,
     pub(crate) live_sites: Level,
     pub(crate) waiting: Level,
-    pub(crate) connections: Counter,
     pub(crate) accept_seconds: Histogram,
     pub(crate) append_seconds: Histogram,
+    pub(crate) connect_seconds: Histogram,
+    pub(crate) tls_seconds: Histogram,
     pub(crate) transaction_seconds: Histogram,
     pub(crate) delivery_seconds: Histogram,
 }
@@ -92,19 +93,31 @@ impl Figures {
             live_messages: Level::new(gauge!("lumora_message_actors")),
             live_sites: Level::new(gauge!("lumora_site_actors")),
             waiting: Level::new(gauge!("lumora_lane_depth")),
-            connections: counter!("lumora_smtp_connections_total"),
             accept_seconds: histogram!("lumora_accept_duration_seconds"),
             append_seconds: histogram!("lumora_append_duration_seconds"),
-            transaction_seconds: histogram!("lumora_transaction_duration_seconds"),
+            connect_seconds: histogram!("lumora_smtp_connect_duration_seconds"),
+            tls_seconds: histogram!("lumora_smtp_tls_duration_seconds"),
+            transaction_seconds: histogram!("lumora_smtp_transaction_duration_seconds"),
             delivery_seconds: histogram!("lumora_delivery_latency_seconds"),
         }
     }
+}
+
+/// Counts an attempt at a recipient by how it ended and how far it got: as many labels as there are
+/// of both.
+pub(crate) fn count_attempt(outcome: &'static str, stage: Stage) {
+    let stage = stage.as_str();
+    counter!("lumora_attempts_total", "outcome" => outcome, "stage" => stage).increment(1);
 }
 
 /// What is counted of one receiver. There are as many labels as rules and one for all others: a
 /// label for each mail host would be as many as there are domains in the world.
 pub(crate) struct ReceiverFigures {
     pub(crate) waiting: Level,
+    /// Connections that were opened.
+    pub(crate) opened: Counter,
+    /// Messages that went over a connection that was kept.
+    pub(crate) reused: Counter,
     delivered: Counter,
     deferred: Counter,
     bounced: Counter,
@@ -121,6 +134,11 @@ impl ReceiverFigures {
         Self {
             waiting: Level::new(
                 gauge!("lumora_receiver_waiting", "receiver" => receiver.to_owned()),
+            ),
+            opened: counter!("lumora_smtp_connections_total", "receiver" => receiver.to_owned()),
+            reused: counter!(
+                "lumora_smtp_connections_reused_total",
+                "receiver" => receiver.to_owned()
             ),
             delivered: outcome("delivered"),
             deferred: outcome("deferred"),
@@ -152,6 +170,21 @@ impl Stopwatch {
     pub(crate) fn stop(&self, histogram: &Histogram) {
         histogram.record(self.0.elapsed());
     }
+}
+
+/// The connections of one site since it came into memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteFigures {
+    /// What it is known by: the name of its best host, and a hash when there are more.
+    pub site: String,
+    /// Connections that were opened.
+    pub opened: u64,
+    /// Messages that went over a connection that was kept.
+    pub reused: u64,
+    /// Turns at its connections that are taken now.
+    pub used: usize,
+    /// Connections that are open now and wait for a message.
+    pub kept: usize,
 }
 
 /// How busy the platform is, at one moment.

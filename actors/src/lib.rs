@@ -95,7 +95,7 @@ pub use entropy::{Chance, NoEntropy, OsChance};
 pub use error::{
     BatchError, CancelError, ChangeError, SendError, SendRefusal, StartError, TemplateError,
 };
-pub use figures::PlatformFigures;
+pub use figures::{PlatformFigures, SiteFigures};
 pub use inbound::{InboundAddress, InboundOptions, MailTaken, NotTaken, Office};
 pub use machine::{Blocking, Machine};
 pub use mail::records::ExpectedRecord;

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::{
     admission::Overloaded,
     error::{CancelError, SendError, StartError},
-    figures::PlatformFigures,
+    figures::{PlatformFigures, SiteFigures},
     gateway,
     guardian::{Guardian, Start},
     message,
@@ -158,6 +158,12 @@ impl Platform {
             waiting: node.figures.waiting.get(),
             content_bytes: node.admission.content_bytes(),
         }
+    }
+
+    /// The connections of the sites that sent most since they came into memory, at most so many,
+    /// those first.
+    pub fn busiest_sites(&self, most: usize) -> Vec<SiteFigures> {
+        site::busiest(self.node(), most)
     }
 
     /// Takes nothing over any more, lets transactions that are under way end and be recorded, at

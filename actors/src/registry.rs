@@ -218,6 +218,17 @@ impl<A: Resident> Registry<A> {
         self.shard(key).lock().get(key).map(|place| question(&place.desk))
     }
 
+    /// The desks of the actors in memory, in no order.
+    pub(crate) fn desks(&self) -> Vec<(A::Key, A::Desk)> {
+        let shards = self.shards.iter();
+        let desks = shards.flat_map(|shard| {
+            let shard = shard.lock();
+            let desks = shard.iter().map(|(key, place)| (key.clone(), place.desk.clone()));
+            desks.collect::<Vec<_>>()
+        });
+        desks.collect()
+    }
+
     /// Tells every actor in memory, in the order of their keys.
     pub(crate) fn cast_all(&self, msg: impl Fn() -> A::Msg)
     where

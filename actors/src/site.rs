@@ -13,6 +13,7 @@ mod lane;
 mod pause;
 mod places;
 mod queue;
+mod usage;
 mod worker;
 
 use std::{sync::Arc, time::Duration};
@@ -26,6 +27,7 @@ pub(crate) use self::{
     gate::Gates,
     job::{Job, SiteKey, Way},
     lane::Lane,
+    usage::busiest,
 };
 use crate::{
     figures::{Raised, ReceiverFigures},

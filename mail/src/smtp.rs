@@ -36,7 +36,7 @@ pub use connect::{ConnectFailure, connect};
 pub use dial::{Dial, Dialled, Dialling, Tcp};
 pub use extensions::Extensions;
 pub use options::{ClientOptions, Credentials, SMTP_PORT, Timeouts, TlsPolicy};
-pub use session::{Connection, Envelope, Transaction};
+pub use session::{Connection, Envelope, Timings, Transaction};
 pub use smarthost::{InvalidSmarthost, Smarthost};
 pub use tls::{Dane, InvalidRoot, TlsClient, Tlsa};
 

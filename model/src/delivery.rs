@@ -45,6 +45,25 @@ pub enum Stage {
     EndOfData,
 }
 
+impl Stage {
+    /// Its name in records and figures.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Greeting => "greeting",
+            Self::Hello => "hello",
+            Self::StartTls => "start_tls",
+            Self::Auth => "auth",
+            Self::MailFrom => "mail_from",
+            Self::RcptTo => "rcpt_to",
+            Self::Data => "data",
+            Self::Transfer => "transfer",
+            Self::EndOfData => "end_of_data",
+        }
+    }
+}
+
 /// An enhanced status code (RFC 3463).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EnhancedCode {

@@ -14,6 +14,7 @@ use model::{
 
 use super::{NotTried, State, Told};
 use crate::{
+    figures::count_attempt,
     letter::{Content, Letter, NoContent, Origin},
     node::Node,
     registry::{Approached, Share},
@@ -229,15 +230,22 @@ impl State {
         let figures = &self.node().figures;
         for event in events {
             match event {
-                MessageEvent::Delivered(_) => {
+                MessageEvent::Delivered(delivered) => {
+                    count_attempt("delivered", delivered.attempt.stage);
                     figures.delivered.increment(1);
                     self.measure_latency();
                 }
                 MessageEvent::Deferred(deferred) => {
+                    let unknown = deferred.outcome_unknown;
+                    let outcome = if unknown { "outcome_unknown" } else { "deferred" };
+                    count_attempt(outcome, deferred.attempt.stage);
                     figures.deferred.increment(1);
                     figures.outcome_unknown.increment(u64::from(deferred.outcome_unknown));
                 }
-                MessageEvent::Bounced(_) => figures.bounced.increment(1),
+                MessageEvent::Bounced(bounced) => {
+                    count_attempt("bounced", bounced.attempt.stage);
+                    figures.bounced.increment(1);
+                }
                 MessageEvent::Failed(_) => figures.failed.increment(1),
                 MessageEvent::Returned(_) => figures.returned.increment(1),
                 MessageEvent::Complained(_) => figures.complained.increment(1),

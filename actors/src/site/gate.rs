@@ -128,6 +128,11 @@ impl Gate {
         self.inner.lock().allowed()
     }
 
+    /// The connections of a door that are kept.
+    pub(super) fn kept(&self, door: Door) -> usize {
+        self.inner.lock().kept.iter().filter(|kept| kept.door == door).count()
+    }
+
     /// A turn, once there is one, and the connection of this door that was used last and is not
     /// known to be dead.
     pub(super) async fn pass(self: &Arc<Self>, door: Door) -> (Turn, Option<Connection>) {

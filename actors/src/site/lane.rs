@@ -10,6 +10,7 @@ use super::{
     pause::Pause,
     places::{Place, Places, room},
     queue::FairQueue,
+    usage::Usage,
 };
 use crate::figures::ReceiverFigures;
 
@@ -25,6 +26,7 @@ pub(crate) struct Lane {
     pub(super) gate: Arc<Gate>,
     pub(super) door: Door,
     pub(super) figures: ReceiverFigures,
+    pub(super) usage: Usage,
 }
 
 impl Lane {
@@ -37,6 +39,7 @@ impl Lane {
             gate,
             door,
             figures,
+            usage: Usage::default(),
         }
     }
 

@@ -17,7 +17,7 @@ use model::{
 use ractor::ActorRef;
 use tokio::time::Instant;
 
-use super::{Answer, Job, Lane, Msg, Way, gate::Turn};
+use super::{Answer, Job, Lane, Msg, Way, gate::Turn, usage::Used};
 use crate::{
     figures::Stopwatch,
     letter::{Letter, Printed, Unprintable, envelope_sender},
@@ -63,6 +63,7 @@ pub(super) async fn work(node: Arc<Node>, lane: Arc<Lane>, site: ActorRef<Msg>, 
         turns = turns => turns,
     };
     let Some((turn, kept, flight)) = turns else { return job.answer.not_tried() };
+    let used = Used::new(&lane);
     let pause = lane.pause();
     if pause.until > node.now() {
         // It closed its door while this one waited for a turn.
@@ -90,7 +91,7 @@ pub(super) async fn work(node: Arc<Node>, lane: Arc<Lane>, site: ActorRef<Msg>, 
     let seen = Seen { pause: pause.turn, pace: lane.gate.with_pace(|pace| pace.turn()) };
     let attempt = Attempt { node: &node, lane: &lane, way: &way, letter: &letter, seen };
     let outcomes = attempt.run(&envelope, &printed, turn, kept, &mut answer).await;
-    drop((flight, raised));
+    drop((flight, raised, used));
     match outcomes {
         Ok(mut outcomes) => {
             for outcome in &mut outcomes {
@@ -135,7 +136,11 @@ impl Attempt<'_> {
         let policies = self.policies().await;
         // One that was opened under an easier rule is of no use to this message.
         let opened = match Self::adopted(kept, &policies) {
-            Some(kept) => Ok(kept),
+            Some(kept) => {
+                self.lane.usage.reused();
+                self.lane.figures.reused.increment(1);
+                Ok(kept)
+            }
             None => self.open(&policies).await,
         };
         let mut connection = opened.inspect_err(|outcome| self.no_connection(outcome))?;
@@ -226,7 +231,7 @@ impl Attempt<'_> {
             client.tls = policy.clone();
             match connect(mx, *ip, &client, &node.tls).await {
                 Ok(connection) => {
-                    node.figures.connections.increment(1);
+                    self.opened(&connection);
                     return Ok(connection);
                 }
                 Err(ConnectFailure { outcome, next_host }) => {
@@ -241,6 +246,16 @@ impl Attempt<'_> {
             }
         }
         Err(worst.unwrap_or(Outcome::fault(Stage::Connect, Fault::Unreachable)))
+    }
+
+    fn opened(&self, connection: &Connection) {
+        self.lane.usage.opened();
+        self.lane.figures.opened.increment(1);
+        let (figures, timings) = (&self.node.figures, connection.timings());
+        figures.connect_seconds.record(timings.connect);
+        if let Some(tls) = timings.tls {
+            figures.tls_seconds.record(tls);
+        }
     }
 
     /// The relay is set by who runs the server: a private address is what they mean.

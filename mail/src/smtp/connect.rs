@@ -1,6 +1,9 @@
 //! From an address to a session that can deliver.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lettre::transport::smtp::{
@@ -13,7 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     ClientOptions, Connection, Dialled, Extensions, TlsClient, TlsPolicy,
-    session::{CLOSING, Lost},
+    session::{CLOSING, Lost, Timings},
     tls::Secured,
     wire::Wire,
 };
@@ -92,15 +95,20 @@ async fn open(
     tls: &TlsClient,
     policy: &TlsPolicy,
 ) -> Result<Connection, Failed> {
+    let begun = Instant::now();
     let Dialled { socket, from } = dial(ip, options).await?;
+    let mut timings = Timings { connect: begun.elapsed(), tls: None };
     peer.from = from;
     let mut peer = peer.clone();
     let stream = if *policy == TlsPolicy::Implicit {
-        secure(socket, &mut peer, options, tls, policy).await?
+        let (stream, took) = secure(socket, &mut peer, options, tls, policy).await?;
+        timings.tls = Some(took);
+        stream
     } else {
         Stream::Plain(socket)
     };
-    let mut connection = Connection::new(Wire::new(stream), peer, options.timeouts, policy.clone());
+    let connection = Connection::new(Wire::new(stream), peer, options.timeouts, policy.clone());
+    let mut connection = connection.timed(timings);
     let deadline = Instant::now() + options.timeouts.greeting;
     let greeting = connection.hear(Stage::Greeting, deadline).await?;
     if !greeting.is_class(2) {
@@ -162,7 +170,8 @@ async fn secure(
     options: &ClientOptions,
     tls: &TlsClient,
     policy: &TlsPolicy,
-) -> Result<Stream, Failed> {
+) -> Result<(Stream, Duration), Failed> {
+    let begun = Instant::now();
     let handshake = tls.handshake(socket, &peer.mx, policy);
     let Secured { stream, tls, unverified } = timeout(options.timeouts.handshake, handshake)
         .await
@@ -172,7 +181,7 @@ async fn secure(
     if matches!(policy, TlsPolicy::Testing { .. }) {
         peer.tls_failure = peer.tls_failure.or(unverified);
     }
-    Ok(Stream::Tls(Box::new(stream.into())))
+    Ok((Stream::Tls(Box::new(stream.into())), begun.elapsed()))
 }
 
 /// EHLO, and HELO where a server does not know EHLO (RFC 5321, section 3.2).
@@ -227,14 +236,16 @@ async fn start_tls(
     if connection.wire.has_read_ahead() {
         return Err(Failed::fault(Stage::StartTls, Fault::Protocol));
     }
+    let connect = connection.timings().connect;
     let mut peer = connection.peer;
     let socket = connection
         .wire
         .into_stream()
         .take_socket()
         .ok_or(Failed::fault(Stage::StartTls, Fault::Protocol))?;
-    let stream = secure(socket, &mut peer, options, tls, policy).await?;
-    let mut connection = Connection::new(Wire::new(stream), peer, options.timeouts, policy.clone());
+    let (stream, took) = secure(socket, &mut peer, options, tls, policy).await?;
+    let connection = Connection::new(Wire::new(stream), peer, options.timeouts, policy.clone());
+    let mut connection = connection.timed(Timings { connect, tls: Some(took) });
     match hello(&mut connection, options).await {
         Ok(()) => Ok(connection),
         Err(lost) => match or_handshake(lost) {

@@ -2,7 +2,7 @@
 
 mod transaction;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use lettre::transport::smtp::commands::{Quit, Rset};
 use model::{
@@ -64,6 +64,15 @@ impl Lost {
     }
 }
 
+/// How long the parts of opening a connection took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Timings {
+    /// Until the TCP connection stood.
+    pub connect: Duration,
+    /// The TLS handshake, where there was one.
+    pub tls: Option<Duration>,
+}
+
 /// A session that was greeted and, where that was to be, encrypted and authenticated.
 ///
 /// Dropping it closes the socket; [`Connection::quit`] takes leave.
@@ -79,6 +88,7 @@ pub struct Connection {
     transactions: u32,
     /// Whether a transaction was begun that the server may still hold: RSET goes first.
     dirty: bool,
+    timings: Timings,
     /// Whether the dialogue is out of step: a transaction was lost, or dropped half-way.
     broken: bool,
 }
@@ -94,8 +104,19 @@ impl Connection {
             opened_at: Instant::now(),
             transactions: 0,
             dirty: false,
+            timings: Timings::default(),
             broken: false,
         }
+    }
+
+    pub(super) const fn timed(mut self, timings: Timings) -> Self {
+        self.timings = timings;
+        self
+    }
+
+    /// How long it took to open it.
+    pub const fn timings(&self) -> Timings {
+        self.timings
     }
 
     /// Who is at the other end, and how the connection is secured.
@@ -183,7 +204,7 @@ impl Connection {
         &mut self,
         stage: Stage,
         command: impl fmt::Display,
-        patience: std::time::Duration,
+        patience: Duration,
     ) -> Result<Lines, Lost> {
         let deadline = Instant::now() + patience;
         self.wire.put(command);
