@@ -260,6 +260,32 @@ pub(crate) enum LogCommand {
         #[command(flatten)]
         output: OutputArguments,
     },
+    /// Print the rules by which bounces get their class, as JSON: a file to change and to try with
+    /// `reclassify --rules`.
+    Rules,
+    /// Classify the recorded refusals anew and print what would differ. Changes nothing.
+    Reclassify(ReclassifyArguments),
+}
+
+/// `lumora log reclassify`
+#[derive(Debug, Args)]
+pub(crate) struct ReclassifyArguments {
+    /// The rules, as JSON or YAML in the form that `lumora log rules` prints; those of this program
+    /// if not given.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rules: Option<PathBuf>,
+    /// Only what was recorded at or after this time (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Timestamp>,
+    /// Only what was recorded before this time.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<Timestamp>,
+    /// Only this tenant's messages.
+    #[arg(long)]
+    pub(crate) tenant: Option<TenantId>,
+    /// Configuration and form of the output.
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
 }
 
 /// `lumora evidence`

@@ -19,6 +19,7 @@ pub mod event;
 pub mod ids;
 pub mod message;
 pub mod profile;
+pub mod reclassification;
 pub mod retry;
 pub mod shaping;
 pub mod stream;

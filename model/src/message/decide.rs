@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     address::DomainName,
-    delivery::{Answer, Diagnosis, Fault, Outcome, Stage, TlsDemand, Verdict},
+    delivery::{Answer, BounceRules, Diagnosis, Fault, Outcome, Stage, TlsDemand, Verdict},
     event::{RequestHash, SealedText},
     ids::{ApiKeyId, AppId, DomainId, RecipientIndex, TenantId},
     retry::{Jitter, Lifetime, RetryPolicy},
@@ -272,9 +272,10 @@ fn settle(
         // Before the final dot, the receiver has not got it.
         sent: report.sent.clone().filter(|_| outcome.stage == Stage::EndOfData),
     };
+    let rules = Some(BounceRules::shipped().version);
     match outcome.verdict() {
         Verdict::Delivered => Delivered { attempt }.into(),
-        Verdict::Bounced(class) => Bounced { attempt, class }.into(),
+        Verdict::Bounced(class) => Bounced { attempt, class, rules }.into(),
         Verdict::Failed => Failed {
             recipient: report.recipient,
             attempt: number,
@@ -340,8 +341,9 @@ fn record_return(message: &Message, returning: &[Returning]) -> Result<Vec<Messa
         }
         let Diagnosis { code, enhanced, .. } = one.diagnosis;
         let (recipient, text) = (one.recipient, one.sealed_text.clone());
-        let class = one.diagnosis.class();
-        events.push(Returned { recipient, class, code, enhanced, text, was_delivered }.into());
+        let (class, rules) = (one.diagnosis.class(), Some(BounceRules::shipped().version));
+        events
+            .push(Returned { recipient, class, rules, code, enhanced, text, was_delivered }.into());
     }
     Ok(events)
 }

@@ -271,6 +271,9 @@ pub struct Bounced {
     pub attempt: Attempt,
     /// Why.
     pub class: BounceClass,
+    /// The version of the rules that say so; absent before versions were recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<u32>,
 }
 
 /// See [`MessageEvent::Failed`].
@@ -310,6 +313,9 @@ pub struct Returned {
     pub recipient: RecipientIndex,
     /// Why.
     pub class: BounceClass,
+    /// The version of the rules that say so; absent before versions were recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<u32>,
     /// The reply code that the report tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<u16>,

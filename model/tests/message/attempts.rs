@@ -2,7 +2,9 @@
 
 use model::{
     RecipientIndex,
-    delivery::{Answer, BounceClass, Fault, Outcome, Peer, Stage, Tls, Verdict, Verification},
+    delivery::{
+        Answer, BounceClass, BounceRules, Fault, Outcome, Peer, Stage, Tls, Verdict, Verification,
+    },
     message::{
         Bounced, Deferred, Delivered, Failed, FailureReason, MessageEvent, RecipientStatus, Refusal,
     },
@@ -58,13 +60,22 @@ fn a_message_that_was_never_accepted_has_no_attempts() {
     Given::nothing().when(NOW, &tried([(0, delivered())])).then_refused(Refusal::Unknown);
 }
 
+fn refused(recipient: u8) -> MessageEvent {
+    Bounced {
+        attempt: attempt(recipient, 1, &bounced()),
+        class: BounceClass::Recipient,
+        rules: Some(BounceRules::shipped().version),
+    }
+    .into()
+}
+
 #[test]
 fn each_recipient_gets_its_own_end() {
     let given = Given::accepted(3)
         .when(NOW, &tried([(0, delivered()), (1, bounced()), (2, deferred())]))
         .then(&[
             Delivered { attempt: attempt(0, 1, &delivered()) }.into(),
-            Bounced { attempt: attempt(1, 1, &bounced()), class: BounceClass::Recipient }.into(),
+            refused(1),
             deferral(2, 1, &deferred(), 5),
         ]);
     let statuses: Vec<_> = given.state.recipients().iter().map(|one| one.status).collect();
@@ -90,9 +101,10 @@ fn every_verdict_has_its_event() {
         let then = Given::accepted(1).when(NOW, &tried([(0, outcome.clone())]));
         let [event] = then.events() else { panic!("{outcome:?}: {:?}", then.events()) };
         let attempt = attempt(0, 1, &outcome);
+        let rules = Some(BounceRules::shipped().version);
         let (place, expected): (usize, MessageEvent) = match outcome.verdict() {
             Verdict::Delivered => (0, Delivered { attempt }.into()),
-            Verdict::Bounced(class) => (1, Bounced { attempt, class }.into()),
+            Verdict::Bounced(class) => (1, Bounced { attempt, class, rules }.into()),
             Verdict::Failed => {
                 let reason = match outcome.answer {
                     Answer::Fault(Fault::ContentGone) => FailureReason::ContentGone,
@@ -175,9 +187,9 @@ fn a_message_is_looked_at_when_it_expires_whatever_an_event_says() {
 
 #[test]
 fn a_report_twice_counts_once_and_the_first_one_counts() {
-    Given::accepted(2).when(NOW, &tried([(1, bounced()), (1, delivered()), (1, deferred())])).then(
-        &[Bounced { attempt: attempt(1, 1, &bounced()), class: BounceClass::Recipient }.into()],
-    );
+    Given::accepted(2)
+        .when(NOW, &tried([(1, bounced()), (1, delivered()), (1, deferred())]))
+        .then(&[refused(1)]);
 }
 
 #[test]

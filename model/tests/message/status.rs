@@ -34,6 +34,7 @@ fn becoming(index: u8, status: RecipientStatus) -> Option<MessageEvent> {
         RecipientStatus::Bounced => Bounced {
             attempt: attempt(index, 1, &bounced()),
             class: model::delivery::BounceClass::Recipient,
+            rules: None,
         }
         .into(),
         RecipientStatus::Failed => {
