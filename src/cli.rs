@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use model::{
-    ApiKeyId, AppId, DomainId, MessageId, StreamId, TenantId, Timestamp, address::DomainName,
+    ApiKeyId, AppId, DomainId, LetterId, MessageId, StreamId, TenantId, Timestamp,
+    address::DomainName,
 };
 
 /// Transactional email: one binary that takes a message by REST and delivers it to the receiver's
@@ -61,6 +62,10 @@ pub(crate) enum Command {
     /// Read the event log, on a stopped server's data directory.
     #[command(subcommand)]
     Log(LogCommand),
+    /// Read what people wrote to the offices of this server, such as `postmaster@`, on a stopped
+    /// server's data directory.
+    #[command(subcommand)]
+    Letters(LettersCommand),
     /// Print what happened to a message, with the proofs that it was recorded so; or check that.
     Evidence(EvidenceArguments),
     /// Rebuild the read models from the log, or print what they were at a point in the past.
@@ -192,6 +197,29 @@ pub(crate) enum DomainCommand {
         tenant: TenantId,
         #[command(flatten)]
         output: OutputArguments,
+    },
+}
+
+/// `lumora letters …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum LettersCommand {
+    /// List letters, the newest first.
+    List {
+        /// Those to the offices of this sending domain; without it, to the operator.
+        #[arg(long)]
+        domain: Option<DomainId>,
+        /// How many.
+        #[arg(short = 'n', long, default_value_t = 20)]
+        lines: usize,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Print a letter as it came.
+    Show {
+        /// Which.
+        letter: LetterId,
+        #[command(flatten)]
+        config: ConfigArguments,
     },
 }
 

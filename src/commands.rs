@@ -5,6 +5,7 @@ mod dev;
 mod doctor;
 mod document;
 mod evidence;
+mod letters;
 mod log;
 mod replay;
 mod serve;
@@ -28,6 +29,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Key(command) => in_runtime(administration::key(command)),
         Command::Domain(command) => in_runtime(administration::domain(command)),
         Command::Log(command) => in_runtime(async { log::run(command) }),
+        Command::Letters(command) => in_runtime(letters::run(command)),
         Command::Doctor(arguments) => in_runtime(doctor::run(arguments)),
         Command::Evidence(arguments) => in_runtime(async move { evidence::run(&arguments) }),
         Command::Replay(arguments) => in_runtime(async { replay::run(&arguments) }),

@@ -6,7 +6,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use actors::{MailTaken, Platform};
+use actors::{MailTaken, NotTaken, Platform};
 use mail::sink::{
     Action, Asked, MessageAction, Policy, Received, Settled, Sink, SinkOptions, SinkReply,
 };
@@ -27,14 +27,17 @@ impl Desk {
             Ok(taken) => {
                 tracing::debug!(from = %message.from, ?taken, "mail was taken");
                 let text = match taken {
-                    MailTaken::Letter => "2.0.0 taken; nobody reads mail here",
+                    MailTaken::Stray => "2.0.0 taken; nobody reads mail here",
                     _ => "2.0.0 taken",
                 };
                 MessageAction::Reply(SinkReply::new(250, text))
             }
             Err(not_taken) => {
                 tracing::warn!(from = %message.from, error = %not_taken, "mail was put off");
-                MessageAction::Reply(SinkReply::new(451, "4.3.0 try again later"))
+                MessageAction::Reply(match not_taken {
+                    NotTaken::Now => SinkReply::new(451, "4.3.0 try again later"),
+                    NotTaken::Full => SinkReply::new(452, "4.2.2 full for now, try again later"),
+                })
             }
         }
     }

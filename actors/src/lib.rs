@@ -65,6 +65,7 @@ mod governed;
 mod guardian;
 mod inbound;
 mod letter;
+mod letters;
 mod machine;
 mod message;
 mod node;
@@ -95,7 +96,7 @@ pub use error::{
     BatchError, CancelError, ChangeError, SendError, SendRefusal, StartError, TemplateError,
 };
 pub use figures::PlatformFigures;
-pub use inbound::{InboundAddress, InboundOptions, MailTaken, NotTaken, Office};
+pub use inbound::{InboundAddress, InboundOptions, MailTaken, NotTaken};
 pub use machine::{Blocking, Machine};
 pub use mail::records::ExpectedRecord;
 pub use model::user::SESSION_LIFETIME;

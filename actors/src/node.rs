@@ -27,6 +27,7 @@ use crate::{
     error::StartError,
     figures::Figures,
     letter::Press,
+    letters::Rations,
     machine::{Blocking, Machine},
     message::MessageActor,
     options::{PlatformOptions, PlatformParts},
@@ -71,6 +72,7 @@ pub(crate) struct Node {
     pub(crate) users: Arc<Registry<UserActor>>,
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
+    pub(crate) rations: Rations,
     phase: AtomicU8,
     phase_moved: Notify,
 }
@@ -140,6 +142,7 @@ impl Node {
             users: Registry::new(MOST_OWNERS, node.clone()),
             passwords: Passwords::new(blocking),
             throttle: Throttle::new(),
+            rations: Rations::new(),
             phase: AtomicU8::new(Phase::Running as u8),
             phase_moved: Notify::new(),
             lots: Lots::new(chance),

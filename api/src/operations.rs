@@ -24,7 +24,7 @@ use self::{
 };
 use crate::{
     parts::Shared,
-    portal::{accounts::Accounts, apps::Apps, audit::Audit, domains::Domains},
+    portal::{accounts::Accounts, apps::Apps, audit::Audit, domains::Domains, letters::Letters},
     problem::{Code, Problem},
 };
 
@@ -39,6 +39,7 @@ pub(crate) type Operations = (
     Accounts,
     Apps,
     Domains,
+    Letters,
     Audit,
     SystemOperations,
 );
@@ -55,6 +56,7 @@ pub(crate) const fn operations() -> Operations {
         Accounts,
         Apps,
         Domains,
+        Letters,
         Audit,
         SystemOperations,
     )

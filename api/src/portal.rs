@@ -10,6 +10,7 @@ pub(crate) mod apps;
 pub(crate) mod audit;
 mod cookie;
 pub(crate) mod domains;
+pub(crate) mod letters;
 mod origin;
 mod problems;
 mod session;

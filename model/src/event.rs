@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    domain::DomainEvent, message::MessageEvent, stream::StreamId, suppression::SuppressionEvent,
-    template::TemplateEvent, tenant::TenantEvent, user::UserEvent,
+    domain::DomainEvent, letter::LetterEvent, message::MessageEvent, stream::StreamId,
+    suppression::SuppressionEvent, template::TemplateEvent, tenant::TenantEvent, user::UserEvent,
 };
 
 /// Longest event, in octets of JSON.
@@ -177,6 +177,8 @@ pub enum Event {
     Template(TemplateEvent),
     /// Of an address on a suppression list.
     Suppression(SuppressionEvent),
+    /// Of a letter that came to an office.
+    Letter(LetterEvent),
 }
 
 impl Event {
@@ -192,6 +194,7 @@ impl Event {
             StreamId::Suppression(_) => {
                 SuppressionEvent::decode(&kind, v, data).map(Self::Suppression)
             }
+            StreamId::Letter(_) => LetterEvent::decode(&kind, v, data).map(Self::Letter),
         }
     }
 
@@ -204,6 +207,7 @@ impl Event {
             Self::User(event) => event.kind(),
             Self::Template(event) => event.kind(),
             Self::Suppression(event) => event.kind(),
+            Self::Letter(event) => event.kind(),
         }
     }
 }

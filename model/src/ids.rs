@@ -170,6 +170,10 @@ id!(
     SuppressionId, "sup_"
 );
 id!(
+    /// A letter that came to an office.
+    LetterId, "let_"
+);
+id!(
     /// One email with all its recipients.
     MessageId, "msg_"
 );

@@ -17,6 +17,7 @@ pub mod delivery;
 pub mod domain;
 pub mod event;
 pub mod ids;
+pub mod letter;
 pub mod message;
 pub mod profile;
 pub mod reclassification;
@@ -31,8 +32,8 @@ pub mod user;
 
 pub use event::Event;
 pub use ids::{
-    ApiKeyId, AppId, DomainId, EventId, MessageId, RecipientIndex, SuppressionId, TemplateId,
-    TenantId, UserId,
+    ApiKeyId, AppId, DomainId, EventId, LetterId, MessageId, RecipientIndex, SuppressionId,
+    TemplateId, TenantId, UserId,
 };
 pub use stream::StreamId;
 pub use time::Timestamp;

@@ -15,9 +15,10 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use model::{
-    DomainId, Event, MessageId, StreamId, SuppressionId, TemplateId, TenantId, UserId,
+    DomainId, Event, LetterId, MessageId, StreamId, SuppressionId, TemplateId, TenantId, UserId,
     domain::DomainEvent,
     event::{MAX_EVENT_OCTETS, UPCASTERS},
+    letter::LetterEvent,
     message::{MessageEvent, Step},
     suppression::SuppressionEvent,
     template::TemplateEvent,
@@ -51,6 +52,7 @@ fn stream(kind: &str) -> StreamId {
         "user" => StreamId::User(UserId::from_bytes([4; 16])),
         "template" => StreamId::Template(TemplateId::from_bytes([5; 16])),
         "suppression" => StreamId::Suppression(SuppressionId::from_bytes([6; 16])),
+        "letter" => StreamId::Letter(LetterId::from_bytes([8; 16])),
         other => panic!("there is no aggregate called {other}"),
     }
 }
@@ -63,6 +65,7 @@ fn encode(event: &Event) -> Box<[u8]> {
         Event::User(event) => event.encode(),
         Event::Template(event) => event.encode(),
         Event::Suppression(event) => event.encode(),
+        Event::Letter(event) => event.encode(),
     }
 }
 
@@ -74,6 +77,7 @@ fn kinds() -> BTreeSet<&'static str> {
         UserEvent::KINDS,
         TemplateEvent::KINDS,
         SuppressionEvent::KINDS,
+        LetterEvent::KINDS,
     ]
     .concat()
     .into_iter()

@@ -5,7 +5,7 @@ mod query;
 use std::sync::LazyLock;
 
 use model::{
-    Event, StreamId, TenantId, domain::DomainEvent, message::MessageEvent,
+    Event, StreamId, TenantId, domain::DomainEvent, letter::LetterEvent, message::MessageEvent,
     suppression::SuppressionEvent, template::TemplateEvent, tenant::TenantEvent, user::UserEvent,
 };
 
@@ -57,6 +57,7 @@ pub fn event_kinds() -> &'static [&'static str] {
             TemplateEvent::KINDS,
             SuppressionEvent::KINDS,
             MessageEvent::KINDS,
+            LetterEvent::KINDS,
         ]
         .concat()
     });
@@ -76,6 +77,7 @@ pub(crate) const fn named_tenant(stream: StreamId, event: &Event) -> Option<Tena
         Event::Template(TemplateEvent::TemplateCreated(created)) => Some(created.tenant),
         Event::Suppression(SuppressionEvent::SuppressionAdded(added)) => Some(added.tenant),
         Event::Suppression(SuppressionEvent::SuppressionRemoved(removed)) => Some(removed.tenant),
+        Event::Letter(LetterEvent::LetterReceived(received)) => received.tenant,
         _ => None,
     }
 }
@@ -115,6 +117,12 @@ impl Projection for AuditProjection {
     }
 
     fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
+        // What is the operator's is no tenant's.
+        if let Some(Event::Letter(LetterEvent::LetterReceived(received))) = fact.known.other()
+            && received.tenant.is_none()
+        {
+            return Ok(());
+        }
         let tenant = tenant_of(fact, round)?;
         let mark = [code_of(fact.known.kind())];
         let place = Place { at: fact.recorded.at, position: fact.recorded.position };

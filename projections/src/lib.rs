@@ -52,6 +52,7 @@ mod folds;
 mod follower;
 mod keys;
 mod layer;
+mod letters;
 mod lists;
 mod logs;
 mod messages;
@@ -71,6 +72,7 @@ pub use audit::{Audit, AuditCursor, AuditPage, AuditQuery, AuditRow, MAX_AUDIT_P
 pub use error::{Halt, OpenError, QueryError};
 pub use folds::Until;
 pub use keys::{KeyStatus, KeyView, Keys, LastUse};
+pub use letters::{LetterCursor, LetterView, Letters, MAX_LETTER_PAGE};
 pub use logs::{LogCursor, LogKind, LogQuery, LogRow, Logs, MAX_PAGE, Page};
 pub use messages::{EventView, MessageView, Messages};
 pub use policies::{AppView, DomainView, Policies, TenantView, UserView};

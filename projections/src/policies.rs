@@ -232,6 +232,15 @@ impl Policies {
         self.domains.pin().values().any(|domain| domain.name == *name)
     }
 
+    /// The domain of this name that was proved to be its tenant's; the oldest, when several did.
+    pub fn owner(&self, name: &DomainName) -> Option<Arc<DomainView>> {
+        let domains = self.domains.pin();
+        let proved = domains
+            .values()
+            .filter(|view| view.name == *name && view.status == DomainStatus::Verified);
+        proved.min_by_key(|view| (view.created_at, view.id)).cloned()
+    }
+
     /// How many users there are.
     pub fn user_count(&self) -> usize {
         self.users.len()
@@ -449,9 +458,11 @@ impl Projection for PoliciesProjection {
             Event::User(UserEvent::PasswordChanged(_) | UserEvent::PasswordRehashed(_)) => {
                 join(&[&[9], &stream])
             }
-            Event::Message(_) | Event::User(_) | Event::Template(_) | Event::Suppression(_) => {
-                return Ok(());
-            }
+            Event::Message(_)
+            | Event::User(_)
+            | Event::Template(_)
+            | Event::Suppression(_)
+            | Event::Letter(_) => return Ok(()),
         };
         round.put(key, FactRow::of(fact).to_bytes());
         Ok(())

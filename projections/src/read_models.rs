@@ -19,6 +19,7 @@ use crate::{
     follower::{Follower, Standing, follow_to_the_head},
     keys::{Keys, KeysProjection},
     layer::{Layers, Rows},
+    letters::{Letters, LettersProjection},
     logs::{Logs, LogsProjection},
     messages::{Messages, MessagesProjection},
     policies::{Policies, PoliciesProjection},
@@ -42,6 +43,7 @@ const NAMES: &[&str] = &[
     "templates",
     "template_sources",
     "suppressions",
+    "letters",
 ];
 
 /// How far a rebuild has come.
@@ -89,6 +91,7 @@ struct Shared {
     logs: Logs,
     stats: Statistics,
     audit: Audit,
+    letters: Letters,
     standing: watch::Sender<Standing>,
     running: Mutex<Running>,
 }
@@ -278,6 +281,11 @@ impl ReadModels {
         &self.shared.audit
     }
 
+    /// Letters that came to offices.
+    pub fn letters(&self) -> &Letters {
+        &self.shared.letters
+    }
+
     /// Every row of one read model, in the order of keys: length and bytes of the key, length and
     /// bytes of the value, lengths in four little-endian bytes. Equal logs give equal bytes. `None`
     /// when there is none of this name.
@@ -391,11 +399,13 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
         Box::new(TemplatesProjection::new(Arc::clone(&templates), vault)),
         Box::new(TemplateSourcesProjection),
         Box::new(SuppressionsProjection(Arc::clone(&suppressions))),
+        Box::new(LettersProjection),
     ];
     let messages = Messages::new(rows("messages")?, Arc::clone(&log));
     let logs = Logs::new(rows("logs")?, Arc::clone(&log), messages.clone());
     let (alarms, stats) = (Alarms::new(rows("alarms")?), Statistics::new(rows("stats")?));
     let audit = Audit::new(rows("audit")?, Arc::clone(&log));
+    let letters = Letters::new(rows("letters")?, Arc::clone(&log));
     let mut folds =
         Folds::open(Arc::clone(&log), store.clone(), layers.clone(), projections, opening.afresh)?;
     while folds.round(opening.until)? {
@@ -420,6 +430,7 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
             logs,
             stats,
             audit,
+            letters,
             standing: watch::Sender::new(standing),
             running: Mutex::new(Running::Idle(Box::new(folds))),
         }),

@@ -13,6 +13,7 @@ use crate::support::{
     app::{SENDING_DOMAIN, TestApp},
     client::{assert_conserved, kinds},
     inbox::{ByRecipient, reply},
+    process::{ended, run, run_json},
     world::World,
 };
 
@@ -265,4 +266,87 @@ async fn a_report_before_our_own_record_ends_who_is_still_tried() {
     assert_eq!(read["recipients"][1]["status"], "bounced");
     assert_eq!(read["events"].as_array().unwrap().last().unwrap()["reason"], "mailbox_full");
     assert_eq!(listed(&app).await, []);
+}
+
+fn letter(number: usize) -> String {
+    format!(
+        "From: Ada Canary <ada@canary.test>\nSubject: =?utf-8?q?W=C3=B6rds_{number}?=\n\n\
+         Please stop, says canary {number}.\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_to_offices_are_kept_for_the_owner_and_for_the_operator() {
+    let (mut app, address) = start().await;
+    let (office, below) =
+        (format!("Postmaster@{HOSTNAME}"), format!("ABUSE@bounces.{SENDING_DOMAIN}"));
+    assert_eq!(bring(address, &office, &letter(1)).await.1, "250");
+    // Once, however often it comes.
+    for number in [2, 2, 3] {
+        assert_eq!(bring(address, &below, &letter(number)).await.1, "250");
+    }
+    let long = format!("{}{}", letter(4), "a line of nothing much\n".repeat(2_000));
+    assert_eq!(bring(address, &below, &long).await.1, "250");
+    // A complaint that proves nothing is a letter, too.
+    let unproven = complaint("bounce@elsewhere.test", "ada@reader.test");
+    assert_eq!(bring(address, &format!("fbl@{HOSTNAME}"), &unproven).await.1, "250");
+
+    let read = &app.node().core().read;
+    let head = *app.node().core().log.head().borrow();
+    assert!(read.caught_up(head, PATIENCE).await);
+    let domain = read.policies().domains_of(app.tenant)[0].id;
+    let (kept, next) = read.letters().page(Some(domain), None, 2).unwrap();
+    assert_eq!((kept.len(), next.is_some()), (2, true));
+    let (rest, none) = read.letters().page(Some(domain), next, 2).unwrap();
+    assert_eq!((rest.len(), none), (1, None));
+    let newest = &kept[0];
+    assert_eq!(newest.received.tenant, Some(app.tenant));
+    assert_eq!(newest.received.at.as_str(), format!("bounces.{SENDING_DOMAIN}"));
+    let platform = &app.node().core().platform;
+    let head = platform.letter_head(newest).unwrap();
+    assert_eq!(head.from.as_deref(), Some("Ada Canary <ada@canary.test>"));
+    assert_eq!(head.subject.as_deref(), Some("Wörds 4"));
+    let source = platform.letter_source(&rest[0]).unwrap();
+    let source = String::from_utf8(source).unwrap();
+    assert_eq!(source.trim_end(), letter(2).replace('\n', "\r\n").trim_end());
+    let (operators, _) = read.letters().page(None, None, 10).unwrap();
+    assert_eq!(operators.len(), 2);
+    assert!(operators.iter().all(|letter| letter.received.tenant.is_none()));
+
+    // What they say is nowhere but in content.
+    app.stop().await;
+    let config = app.world.config_file("1s");
+    let (status, exported, _) = ended(&run(&["log", "export"], &config));
+    let letters = exported.lines().filter(|line| line.contains("letter.received"));
+    assert_eq!((status, letters.count()), (0, 5));
+    assert!(!exported.to_lowercase().contains("canary") && !exported.contains("Please stop"));
+    let listed = run_json(&["letters", "list"], &config);
+    assert_eq!(listed.as_array().unwrap().len(), 2);
+    assert_eq!(listed[1]["subject"], "Wörds 1");
+    let id = listed[1]["id"].as_str().unwrap();
+    let (status, shown, _) = ended(&run(&["letters", "show", id], &config));
+    assert_eq!((status, shown.trim_end()), (0, letter(1).trim_end()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_do_not_fill_the_disk_with_letters() {
+    let (app, address) = start().await;
+    let below = format!("abuse@bounces.{SENDING_DOMAIN}");
+    let mut kept = 0;
+    // The hour may change while they come.
+    for number in 0..60 {
+        match bring(address, &below, &letter(number)).await.1.as_str() {
+            "250" => kept += 1,
+            other => assert_eq!(other, "452"),
+        }
+    }
+    assert!((20..=40).contains(&kept), "{kept}");
+    // The others' is another's.
+    assert_eq!(bring(address, &format!("abuse@{HOSTNAME}"), &letter(0)).await.1, "250");
+    // And a complaint about a message of ours is none.
+    let id = app.api.accepted(&email(&["ada@reader.test"])).await;
+    app.api.becomes(&id, "delivered").await;
+    let sender = app.world.inbox.only().0.mail_from;
+    assert_eq!(bring(address, &below, &complaint(&sender, "ada@reader.test")).await.1, "250");
+    assert_eq!(kinds(&app.api.message(&id).await)[2..], ["complained"]);
 }

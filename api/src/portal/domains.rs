@@ -220,7 +220,7 @@ fn last_days(shared: &Shared, view: &DomainView) -> Result<(u64, u64), Problem> 
 }
 
 /// Somebody else's domain is one that is not there.
-fn own_domain(
+pub(super) fn own_domain(
     shared: &Shared,
     tenant: TenantId,
     domain: DomainId,

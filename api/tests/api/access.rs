@@ -26,7 +26,7 @@ enum Needs {
 
 /// Every operation, and what it asks for. Said here once more on purpose: an operation that loses
 /// its lock by mistake loses it in the document too.
-const KNOWN: [(&str, Needs); 39] = [
+const KNOWN: [(&str, Needs); 41] = [
     ("sendEmail", Needs::Key(Scope::EmailSend)),
     ("sendBatch", Needs::Key(Scope::EmailSend)),
     ("cancelMessage", Needs::Key(Scope::EmailSend)),
@@ -59,6 +59,8 @@ const KNOWN: [(&str, Needs); 39] = [
     ("listDomains", Needs::Session),
     ("getDomain", Needs::Session),
     ("getCompliance", Needs::Session),
+    ("listLetters", Needs::Session),
+    ("getLetter", Needs::Session),
     ("removeDomain", Needs::Session),
     ("verifyDomain", Needs::Session),
     ("rotateDkim", Needs::Session),
