@@ -62,6 +62,12 @@ pub(crate) enum Command {
     /// Read the event log, on a stopped server's data directory.
     #[command(subcommand)]
     Log(LogCommand),
+    /// List what of this server, or of its tenants' domains, receivers find wrong, on a stopped
+    /// server's data directory.
+    Alerts {
+        #[command(flatten)]
+        output: OutputArguments,
+    },
     /// Read what people wrote to the offices of this server, such as `postmaster@`, on a stopped
     /// server's data directory.
     #[command(subcommand)]

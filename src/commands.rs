@@ -1,6 +1,7 @@
 //! What each command does.
 
 mod administration;
+mod alerts;
 mod dev;
 mod doctor;
 mod document;
@@ -29,6 +30,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Key(command) => in_runtime(administration::key(command)),
         Command::Domain(command) => in_runtime(administration::domain(command)),
         Command::Log(command) => in_runtime(async { log::run(command) }),
+        Command::Alerts { output } => in_runtime(alerts::run(output)),
         Command::Letters(command) => in_runtime(letters::run(command)),
         Command::Doctor(arguments) => in_runtime(doctor::run(arguments)),
         Command::Evidence(arguments) => in_runtime(async move { evidence::run(&arguments) }),

@@ -218,8 +218,8 @@ impl Node {
                 ..api::ApiOptions::default()
             },
             metrics: {
-                let log = Arc::clone(&core.log);
-                Arc::new(move || telemetry::render(metrics, &log.health()))
+                let (log, read) = (Arc::clone(&core.log), core.read.clone());
+                Arc::new(move || telemetry::render(metrics, &log.health(), read.alerts()))
             },
         };
         let (stop_serving, stopped) = oneshot::channel::<()>();

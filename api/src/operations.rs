@@ -24,7 +24,10 @@ use self::{
 };
 use crate::{
     parts::Shared,
-    portal::{accounts::Accounts, apps::Apps, audit::Audit, domains::Domains, letters::Letters},
+    portal::{
+        accounts::Accounts, alerts::Alerts, apps::Apps, audit::Audit, domains::Domains,
+        letters::Letters,
+    },
     problem::{Code, Problem},
 };
 
@@ -40,6 +43,7 @@ pub(crate) type Operations = (
     Apps,
     Domains,
     Letters,
+    Alerts,
     Audit,
     SystemOperations,
 );
@@ -57,6 +61,7 @@ pub(crate) const fn operations() -> Operations {
         Apps,
         Domains,
         Letters,
+        Alerts,
         Audit,
         SystemOperations,
     )

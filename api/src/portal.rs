@@ -6,6 +6,7 @@
 //! - **A session is looked up anew for every request**: who was signed out is out.
 
 pub(crate) mod accounts;
+pub(crate) mod alerts;
 pub(crate) mod apps;
 pub(crate) mod audit;
 mod cookie;

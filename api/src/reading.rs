@@ -108,6 +108,18 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What an event of a message tells that a server said; `None` when it tells nothing.
+    pub(crate) fn said(&mut self, view: &MessageView, event: EventId) -> Option<ResponseWire> {
+        let head = self.head(view.id, &view.head);
+        let about = About { id: view.id, head: head.as_deref() };
+        let event = &view.events.iter().find(|known| known.id == event)?.event;
+        let told = match event {
+            MessageEvent::Returned(returned) => about.told(returned),
+            other => about.smtp(attempt_of(other)?),
+        };
+        Some(response(told))
+    }
+
     /// One event of a message, with the message's subject.
     pub(crate) fn event(
         &mut self,
@@ -146,11 +158,15 @@ fn recipients(view: &MessageView, about: &About<'_>) -> Vec<RecipientWire> {
             },
         };
         if let Some(recipient) = recipients.get_mut(of.as_usize()) {
-            let SmtpWire { code, enhanced_code, message, mx, .. } = told;
-            recipient.last_response = Some(ResponseWire { code, enhanced_code, message, mx });
+            recipient.last_response = Some(response(told));
         }
     }
     recipients
+}
+
+fn response(told: SmtpWire) -> ResponseWire {
+    let SmtpWire { code, enhanced_code, message, mx, .. } = told;
+    ResponseWire { code, enhanced_code, message, mx }
 }
 
 const fn attempt_of(event: &MessageEvent) -> Option<&Attempt> {

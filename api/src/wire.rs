@@ -1,6 +1,7 @@
 //! What goes over the wire, as types: they are the schemas of the document.
 
 pub(crate) mod account;
+pub(crate) mod alerts;
 pub(crate) mod apps;
 pub(crate) mod audit;
 pub(crate) mod compliance;

@@ -5,6 +5,7 @@
 
 mod bounce;
 mod tls;
+mod trouble;
 
 use std::{fmt, net::IpAddr};
 
@@ -15,6 +16,7 @@ pub use self::bounce::{
     TextRule,
 };
 pub use self::tls::{Tls, TlsDemand, TlsFailure, TlsRule, Verification};
+pub use self::trouble::{Trouble, site_of};
 
 /// Longest reply text that is kept, in octets. RFC 5321 limits a line to 512; replies of several
 /// lines are joined and cut here.

@@ -299,7 +299,7 @@ mod tests {
     fn with(phrase: &'static str, means: BounceClass) -> BounceRules {
         let mut rules = BounceRules { version: 2, ..BounceRules::shipped().clone() };
         let says = Cow::Owned(vec![Cow::Borrowed(phrase)]);
-        rules.text.to_mut().insert(0, TextRule { means, says, source: "".into() });
+        rules.text.to_mut().insert(0, TextRule { means, mend: None, says, source: "".into() });
         rules
     }
 

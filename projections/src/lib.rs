@@ -43,6 +43,7 @@
 
 mod ahead;
 mod alarms;
+mod alerts;
 mod audit;
 mod codec;
 mod error;
@@ -68,6 +69,7 @@ mod suppressions;
 mod templates;
 
 pub use alarms::{Alarm, AlarmCursor, Alarms, MAX_ALARMS};
+pub use alerts::{Affected, Alert, Alerts};
 pub use audit::{Audit, AuditCursor, AuditPage, AuditQuery, AuditRow, MAX_AUDIT_PAGE, event_kinds};
 pub use error::{Halt, OpenError, QueryError};
 pub use folds::Until;

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::{
     alarms::{Alarms, AlarmsProjection},
+    alerts::{Alerts, AlertsProjection},
     audit::{Audit, AuditProjection},
     error::{Halt, OpenError, QueryError},
     folds::{Folds, Until},
@@ -44,6 +45,7 @@ const NAMES: &[&str] = &[
     "template_sources",
     "suppressions",
     "letters",
+    "alerts",
 ];
 
 /// How far a rebuild has come.
@@ -92,6 +94,7 @@ struct Shared {
     stats: Statistics,
     audit: Audit,
     letters: Letters,
+    alerts: Arc<Alerts>,
     standing: watch::Sender<Standing>,
     running: Mutex<Running>,
 }
@@ -286,6 +289,11 @@ impl ReadModels {
         &self.shared.letters
     }
 
+    /// What of ours receivers find wrong.
+    pub fn alerts(&self) -> &Alerts {
+        &self.shared.alerts
+    }
+
     /// Every row of one read model, in the order of keys: length and bytes of the key, length and
     /// bytes of the value, lengths in four little-endian bytes. Equal logs give equal bytes. `None`
     /// when there is none of this name.
@@ -386,6 +394,7 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
     let sessions = Arc::new(Sessions::default());
     let templates = Arc::new(Templates::new(rows("template_sources")?));
     let suppressions = Arc::new(Suppressions::new(rows("suppressions")?, vault.clone()));
+    let alerts = Arc::new(Alerts::default());
     // In the order of their names above.
     let projections: Vec<Box<dyn Projection>> = vec![
         Box::new(KeysProjection::new(Arc::clone(&keys), vault.clone())),
@@ -400,6 +409,7 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
         Box::new(TemplateSourcesProjection),
         Box::new(SuppressionsProjection(Arc::clone(&suppressions))),
         Box::new(LettersProjection),
+        Box::new(AlertsProjection(Arc::clone(&alerts))),
     ];
     let messages = Messages::new(rows("messages")?, Arc::clone(&log));
     let logs = Logs::new(rows("logs")?, Arc::clone(&log), messages.clone());
@@ -431,6 +441,7 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
             stats,
             audit,
             letters,
+            alerts,
             standing: watch::Sender::new(standing),
             running: Mutex::new(Running::Idle(Box::new(folds))),
         }),

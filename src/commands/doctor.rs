@@ -3,6 +3,7 @@
 //! It changes nothing and sends nothing: it looks names up, opens connections to a mail server and
 //! takes leave again, and asks a time server. Everything has a deadline.
 
+mod alerts;
 mod finding;
 mod machine;
 mod network;
@@ -51,15 +52,17 @@ pub(super) async fn run(arguments: DoctorArguments) -> Result<(), Failure> {
         resolver,
     };
     let mut findings = machine::storage(&config);
-    let (dns, clock, helo, ways, listed) = tokio::join!(
+    let (dns, clock, helo, ways, listed, alerts) = tokio::join!(
         network::dns(&setup),
         machine::clock(&setup),
         network::names(&setup),
         network::ways_out(&setup),
         network::blocklists(&setup),
+        alerts::alerts(&setup),
     );
     findings.extend([dns, clock]);
     findings.extend(helo.into_iter().chain(ways).chain(listed));
+    findings.push(alerts);
     report(&findings, arguments.output.json)
 }
 

@@ -13,6 +13,7 @@
     reason = "tests fail loudly"
 )]
 
+mod alerts;
 mod canary;
 mod cancel;
 mod commands;

@@ -19,7 +19,7 @@ pub(crate) struct Operation {
 }
 
 /// Every operation.
-pub(crate) const OPERATIONS: [Operation; 41] = [
+pub(crate) const OPERATIONS: [Operation; 42] = [
     Operation { id: "sendEmail", scope: Some(Scope::EmailSend), errors: SEND_ERRORS },
     Operation { id: "sendBatch", scope: Some(Scope::EmailSend), errors: SEND_ERRORS },
     Operation {
@@ -182,6 +182,7 @@ pub(crate) const OPERATIONS: [Operation; 41] = [
     Operation { id: "getCompliance", scope: None, errors: portal::PORTAL_COUNT_ONE },
     Operation { id: "listLetters", scope: None, errors: portal::PORTAL_COUNT_ONE },
     Operation { id: "getLetter", scope: None, errors: portal::PORTAL_OPEN_ONE },
+    Operation { id: "listAlerts", scope: None, errors: portal::PORTAL_OPEN },
     Operation { id: "removeDomain", scope: None, errors: portal::PORTAL_CHANGE_ONE },
     Operation { id: "verifyDomain", scope: None, errors: portal::PORTAL_CHANGE_ONE },
     Operation { id: "rotateDkim", scope: None, errors: portal::PORTAL_ROTATE },

@@ -26,7 +26,7 @@ enum Needs {
 
 /// Every operation, and what it asks for. Said here once more on purpose: an operation that loses
 /// its lock by mistake loses it in the document too.
-const KNOWN: [(&str, Needs); 41] = [
+const KNOWN: [(&str, Needs); 42] = [
     ("sendEmail", Needs::Key(Scope::EmailSend)),
     ("sendBatch", Needs::Key(Scope::EmailSend)),
     ("cancelMessage", Needs::Key(Scope::EmailSend)),
@@ -61,6 +61,7 @@ const KNOWN: [(&str, Needs); 41] = [
     ("getCompliance", Needs::Session),
     ("listLetters", Needs::Session),
     ("getLetter", Needs::Session),
+    ("listAlerts", Needs::Session),
     ("removeDomain", Needs::Session),
     ("verifyDomain", Needs::Session),
     ("rotateDkim", Needs::Session),

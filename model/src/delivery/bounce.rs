@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use self::rules::{
     BasicRule, BounceRules, Codes, Details, EnhancedRule, InvalidRules, TextRule,
 };
-use super::{EnhancedCode, Stage};
+use super::{EnhancedCode, Stage, Trouble};
 
 /// Why a recipient's mail host said no for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -222,9 +222,18 @@ impl BounceRules {
 
     /// The class that the words tell.
     fn class_of_words(&self, words: &str) -> Option<BounceClass> {
+        self.rule_of_words(words).map(|rule| rule.means)
+    }
+
+    /// What of ours is to be mended, as the words tell.
+    pub(super) fn mend(&self, words: &str) -> Option<Trouble> {
+        self.rule_of_words(words)?.mend
+    }
+
+    fn rule_of_words(&self, words: &str) -> Option<&TextRule> {
         let words = words.to_lowercase();
         let says = |rule: &&TextRule| rule.says.iter().any(|phrase| words.contains(&**phrase));
-        self.text.iter().find(says).map(|rule| rule.means)
+        self.text.iter().find(says)
     }
 }
 

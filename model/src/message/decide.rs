@@ -11,7 +11,9 @@ use super::{
 };
 use crate::{
     address::DomainName,
-    delivery::{Answer, BounceRules, Diagnosis, Fault, Outcome, Stage, TlsDemand, Verdict},
+    delivery::{
+        Answer, BounceRules, Diagnosis, Fault, Outcome, Stage, TlsDemand, Trouble, Verdict,
+    },
     event::{RequestHash, SealedText},
     ids::{ApiKeyId, AppId, DomainId, RecipientIndex, TenantId},
     retry::{Jitter, Lifetime, RetryPolicy},
@@ -273,9 +275,10 @@ fn settle(
         sent: report.sent.clone().filter(|_| outcome.stage == Stage::EndOfData),
     };
     let rules = Some(BounceRules::shipped().version);
+    let trouble = Trouble::of(outcome);
     match outcome.verdict() {
         Verdict::Delivered => Delivered { attempt }.into(),
-        Verdict::Bounced(class) => Bounced { attempt, class, rules }.into(),
+        Verdict::Bounced(class) => Bounced { attempt, class, rules, trouble }.into(),
         Verdict::Failed => Failed {
             recipient: report.recipient,
             attempt: number,
@@ -292,6 +295,7 @@ fn settle(
                 // At its expiry a message is looked at once more, and given up.
                 next_attempt_at: next.min(accepted.expires_at),
                 outcome_unknown: verdict == Verdict::OutcomeUnknown,
+                trouble,
             }
             .into()
         }
@@ -342,8 +346,10 @@ fn record_return(message: &Message, returning: &[Returning]) -> Result<Vec<Messa
         let Diagnosis { code, enhanced, .. } = one.diagnosis;
         let (recipient, text) = (one.recipient, one.sealed_text.clone());
         let (class, rules) = (one.diagnosis.class(), Some(BounceRules::shipped().version));
-        events
-            .push(Returned { recipient, class, rules, code, enhanced, text, was_delivered }.into());
+        let trouble = Trouble::of_report(&one.diagnosis);
+        let returned =
+            Returned { recipient, class, rules, trouble, code, enhanced, text, was_delivered };
+        events.push(returned.into());
     }
     Ok(events)
 }

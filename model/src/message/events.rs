@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use crate::{
     address::DomainName,
     content::RecipientKind,
-    delivery::{BounceClass, EnhancedCode, Fault, Peer, Stage, TlsDemand},
+    delivery::{BounceClass, EnhancedCode, Fault, Peer, Stage, TlsDemand, Trouble},
     domain::Selector,
     event::{KeyedHash, RecipientHash, RequestHash, SealedText, events},
     ids::{ApiKeyId, AppId, DomainId, RecipientIndex, TemplateId, TenantId},
@@ -261,6 +261,9 @@ pub struct Deferred {
     /// The receiver may have taken the message all the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub outcome_unknown: bool,
+    /// What of ours is to be mended, if that is why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
 }
 
 /// See [`MessageEvent::Bounced`].
@@ -274,6 +277,9 @@ pub struct Bounced {
     /// The version of the rules that say so; absent before versions were recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<u32>,
+    /// What of ours is to be mended, if that is why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
 }
 
 /// See [`MessageEvent::Failed`].
@@ -316,6 +322,9 @@ pub struct Returned {
     /// The version of the rules that say so; absent before versions were recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<u32>,
+    /// What of ours is to be mended, if that is why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
     /// The reply code that the report tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<u16>,

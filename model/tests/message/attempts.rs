@@ -3,7 +3,8 @@
 use model::{
     RecipientIndex,
     delivery::{
-        Answer, BounceClass, BounceRules, Fault, Outcome, Peer, Stage, Tls, Verdict, Verification,
+        Answer, BounceClass, BounceRules, Fault, Outcome, Peer, Stage, Tls, Trouble, Verdict,
+        Verification,
     },
     message::{
         Bounced, Deferred, Delivered, Failed, FailureReason, MessageEvent, RecipientStatus, Refusal,
@@ -52,7 +53,8 @@ const STAGES: [Stage; 11] = [
 
 fn deferral(recipient: u8, number: u16, outcome: &Outcome, minutes: u64) -> MessageEvent {
     let attempt = attempt(recipient, number, outcome);
-    Deferred { attempt, next_attempt_at: later(minutes), outcome_unknown: false }.into()
+    let next_attempt_at = later(minutes);
+    Deferred { attempt, next_attempt_at, outcome_unknown: false, trouble: None }.into()
 }
 
 #[test]
@@ -65,6 +67,7 @@ fn refused(recipient: u8) -> MessageEvent {
         attempt: attempt(recipient, 1, &bounced()),
         class: BounceClass::Recipient,
         rules: Some(BounceRules::shipped().version),
+        trouble: None,
     }
     .into()
 }
@@ -102,9 +105,10 @@ fn every_verdict_has_its_event() {
         let [event] = then.events() else { panic!("{outcome:?}: {:?}", then.events()) };
         let attempt = attempt(0, 1, &outcome);
         let rules = Some(BounceRules::shipped().version);
+        let trouble = Trouble::of(&outcome);
         let (place, expected): (usize, MessageEvent) = match outcome.verdict() {
             Verdict::Delivered => (0, Delivered { attempt }.into()),
-            Verdict::Bounced(class) => (1, Bounced { attempt, class, rules }.into()),
+            Verdict::Bounced(class) => (1, Bounced { attempt, class, rules, trouble }.into()),
             Verdict::Failed => {
                 let reason = match outcome.answer {
                     Answer::Fault(Fault::ContentGone) => FailureReason::ContentGone,
@@ -118,7 +122,7 @@ fn every_verdict_has_its_event() {
                 assert!(next_attempt_at > NOW);
                 let outcome_unknown = verdict == Verdict::OutcomeUnknown;
                 let place = if outcome_unknown { 4 } else { 3 };
-                (place, Deferred { attempt, next_attempt_at, outcome_unknown }.into())
+                (place, Deferred { attempt, next_attempt_at, outcome_unknown, trouble }.into())
             }
         };
         assert_eq!(event, &expected, "{outcome:?}");

@@ -15,6 +15,7 @@ fn returned(recipient: u8, was_delivered: bool) -> MessageEvent {
         recipient: RecipientIndex(recipient),
         class: BounceClass::Recipient,
         rules: Some(BounceRules::shipped().version),
+        trouble: None,
         code: Some(550),
         enhanced: EnhancedCode::parse("5.1.1"),
         text: sealed(),

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{BounceClass, shipped::SHIPPED};
-use crate::delivery::{EnhancedCode, Stage};
+use crate::delivery::{EnhancedCode, Stage, Trouble};
 
 /// Most rules of one table, and most codes or phrases of one rule.
 const MAX_ROWS: usize = 1_000;
@@ -62,6 +62,9 @@ pub struct BasicRule {
 pub struct TextRule {
     /// The class.
     pub means: BounceClass,
+    /// What of ours is to be mended, where the words tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mend: Option<Trouble>,
     /// Lower-case phrases; one of them is enough.
     pub says: Cow<'static, [Cow<'static, str>]>,
     /// Who says so, and where that is written.
@@ -272,7 +275,7 @@ mod tests {
         assert_eq!(shipped.check(), Ok(()));
         let with = |says: &[&str]| {
             let says = says.iter().map(|phrase| Cow::Owned((*phrase).to_owned())).collect();
-            let rule = TextRule { means: BounceClass::Policy, says, source: "".into() };
+            let rule = TextRule { means: BounceClass::Policy, mend: None, says, source: "".into() };
             BounceRules { text: vec![rule].into(), ..shipped.clone() }.check()
         };
         assert_eq!(with(&["no"]), Ok(()));

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::{BasicRule, BounceClass, BounceRules, Codes, EnhancedRule, TextRule, rules::Details};
-use crate::delivery::Stage;
+use crate::delivery::{Stage, Trouble};
 
 /// Of these rules, as events record it.
 const VERSION: u32 = 1;
@@ -125,6 +125,7 @@ const BASIC: &[BasicRule] = &[
 const TEXT: &[TextRule] = &[
     TextRule {
         means: BounceClass::Infrastructure,
+        mend: None,
         says: words![
             "relay access denied",
             "relaying denied",
@@ -140,6 +141,7 @@ const TEXT: &[TextRule] = &[
     },
     TextRule {
         means: BounceClass::Infrastructure,
+        mend: Some(Trouble::Authentication),
         says: words![
             "spf check",
             "spf fail",
@@ -158,6 +160,7 @@ const TEXT: &[TextRule] = &[
     },
     TextRule {
         means: BounceClass::Infrastructure,
+        mend: Some(Trouble::ReverseDns),
         says: words![
             "reverse hostname",
             "reverse dns",
@@ -176,22 +179,19 @@ const TEXT: &[TextRule] = &[
     },
     TextRule {
         means: BounceClass::Infrastructure,
-        says: words![
-            "hop count exceeded",
-            "too many hops",
-            "mail loop",
-            "loops back to myself",
-            "must issue a starttls",
-            "tls required",
-            "encryption required",
-        ],
-        source: Cow::Borrowed(
-            "RFC 5321, section 6.3; Postfix hopcount_limit and smtpd_tls_security_level; \
-                 Microsoft 5.4.14",
-        ),
+        mend: None,
+        says: words!["hop count exceeded", "too many hops", "mail loop", "loops back to myself"],
+        source: Cow::Borrowed("RFC 5321, section 6.3; Postfix hopcount_limit; Microsoft 5.4.14"),
+    },
+    TextRule {
+        means: BounceClass::Infrastructure,
+        mend: Some(Trouble::Tls),
+        says: words!["must issue a starttls", "tls required", "encryption required"],
+        source: Cow::Borrowed("RFC 3207, section 4; Postfix smtpd_tls_security_level"),
     },
     TextRule {
         means: BounceClass::Reputation,
+        mend: Some(Trouble::Blocklist),
         says: words![
             "blocked using",
             "listed at",
@@ -218,6 +218,7 @@ const TEXT: &[TextRule] = &[
     },
     TextRule {
         means: BounceClass::Policy,
+        mend: None,
         says: words![
             "at a rate that prevents",
             "rate limit",
@@ -232,6 +233,7 @@ const TEXT: &[TextRule] = &[
     },
     TextRule {
         means: BounceClass::Content,
+        mend: None,
         says: words![
             "likely unsolicited",
             "spam",
@@ -254,6 +256,7 @@ const TEXT: &[TextRule] = &[
     },
     TextRule {
         means: BounceClass::MailboxFull,
+        mend: None,
         says: words![
             "mailbox full",
             "mailbox is full",
@@ -275,6 +278,7 @@ const TEXT: &[TextRule] = &[
     },
     TextRule {
         means: BounceClass::Recipient,
+        mend: None,
         says: words![
             "user unknown",
             "unknown user",
