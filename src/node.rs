@@ -25,7 +25,9 @@ use crate::{
     Failure,
     clock::SystemClock,
     config::{Config, Registration, Retention, TlsSetting},
-    descriptors, inbound, retention, signing, telemetry,
+    descriptors,
+    inbound::{self, Listening, certificate},
+    retention, signing, telemetry,
 };
 
 /// The record, its keys and what is folded from it: all that the commands on a stopped server need.
@@ -203,7 +205,10 @@ impl Node {
         descriptors::provide(config.delivery.max_in_flight);
         let metrics = telemetry::metrics();
         let core = Core::open(config, true).await?;
-        let inbound = inbound::listen(&config.inbound, &core.platform).await?;
+        let (inbound, certificate) = match inbound::listen(&config.inbound, &core.platform).await? {
+            Some(Listening { sink, certificate }) => (Some(sink), certificate),
+            None => (None, None),
+        };
         let parts = api::ApiParts {
             platform: core.platform.clone(),
             read: core.read.clone(),
@@ -236,6 +241,9 @@ impl Node {
         let mut upkeep = JoinSet::new();
         upkeep.spawn(signing::run(Arc::clone(&core.notary), Arc::new(SystemClock)));
         upkeep.spawn(telemetry::upkeep(metrics));
+        if let Some(certificate) = certificate {
+            upkeep.spawn(certificate::watch(certificate, Arc::new(SystemClock)));
+        }
         if let Retention::For(keep) = config.retention.content {
             let (log, read) = (Arc::clone(&core.log), core.read.clone());
             upkeep.spawn(retention::run(log, read, Arc::new(SystemClock), keep));

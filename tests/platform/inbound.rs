@@ -2,7 +2,11 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use mail::sink::Action;
+use mail::{
+    sink::Action,
+    smtp::{ClientOptions, Envelope, TlsClient, TlsPolicy, connect},
+};
+use model::delivery::Verdict;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -349,4 +353,77 @@ async fn strangers_do_not_fill_the_disk_with_letters() {
     let sender = app.world.inbox.only().0.mail_from;
     assert_eq!(bring(address, &below, &complaint(&sender, "ada@reader.test")).await.1, "250");
     assert_eq!(kinds(&app.api.message(&id).await)[2..], ["complained"]);
+}
+
+/// A listener with a certificate, which vouches for itself.
+async fn start_with_tls() -> (TestApp, SocketAddr, TlsClient) {
+    let made = rcgen::generate_simple_self_signed([HOSTNAME.to_owned()]).unwrap();
+    let world = World::new().await;
+    let (certificate, key) = (world.path("mx.pem"), world.path("mx.key"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let app = TestApp::start_in(world, |config| {
+        config.inbound.listen = Some((std::net::Ipv4Addr::LOCALHOST, 0).into());
+        config.inbound.hostname = Some(HOSTNAME.to_owned());
+        config.inbound.tls_certificate_file = Some(certificate);
+        config.inbound.tls_key_file = Some(key);
+    })
+    .await;
+    let address = app.node().inbound_address().unwrap();
+    let tls = TlsClient::new(&[made.cert.der().clone()]).unwrap();
+    (app, address, tls)
+}
+
+async fn operators_letters(app: &TestApp) -> usize {
+    let core = app.node().core();
+    let head = *core.log.head().borrow();
+    assert!(core.read.caught_up(head, PATIENCE).await);
+    core.read.letters().page(None, None, 10).unwrap().0.len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_certificate_mail_comes_in_encrypted() {
+    let (app, address, tls) = start_with_tls().await;
+    let client = ClientOptions {
+        port: address.port(),
+        tls: TlsPolicy::Required,
+        ..ClientOptions::new("mx.reader.test".parse().unwrap())
+    };
+    let mut connection = connect(HOSTNAME, address.ip(), &client, &tls).await.unwrap();
+    let envelope = Envelope {
+        sender: None,
+        recipients: &[format!("postmaster@{HOSTNAME}").parse().unwrap()],
+        smtputf8: false,
+    };
+    let message = letter(1).replace('\n', "\r\n");
+    let sent = connection.deliver(&envelope, &[message.as_bytes()]).await;
+    assert_eq!(sent.outcomes[0].verdict(), Verdict::Delivered, "{:?}", sent.outcomes);
+    let peer = sent.outcomes[0].peer.as_ref().unwrap();
+    assert!(peer.tls.as_ref().unwrap().verified);
+    assert_eq!(operators_letters(&app).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_in_clear_does_not_count_behind_starttls() {
+    let (app, address, _) = start_with_tls().await;
+    let injected = format!(
+        "MAIL FROM:<>\r\nRCPT TO:<postmaster@{HOSTNAME}>\r\nDATA\r\nSubject: x\r\n\r\n.\r\n"
+    );
+    // In one breath with the command (RFC 3207, section 6).
+    let text = format!("EHLO a\r\nSTARTTLS\r\n{injected}");
+    assert_eq!(talk(address, text.as_bytes()).await, ["220", "250", "421"]);
+    // After the answer to it, in the place of a handshake.
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket.write_all(b"EHLO a\r\nSTARTTLS\r\n").await.unwrap();
+    let mut heard = Vec::new();
+    while !heard.windows(4).any(|window| window == b"220 ") || !heard.ends_with(b"go ahead\r\n") {
+        socket.read_buf(&mut heard).await.unwrap();
+    }
+    assert!(String::from_utf8_lossy(&heard).contains("250-STARTTLS"));
+    socket.write_all(injected.as_bytes()).await.unwrap();
+    let mut rest = Vec::new();
+    // Closed, with a TLS alert at the most.
+    drop(tokio::time::timeout(PATIENCE, socket.read_to_end(&mut rest)).await.expect("it closes"));
+    assert!(!String::from_utf8_lossy(&rest).contains("250"), "{rest:?}");
+    assert_eq!(operators_letters(&app).await, 0);
 }
