@@ -77,6 +77,7 @@ mod recheck;
 mod registry;
 mod request;
 mod return_path;
+mod reverse_dns;
 mod sessions;
 mod signed;
 mod site;

@@ -159,6 +159,7 @@ impl Domains {
     ) -> Result<Json<ComplianceAnswer>, Problem> {
         shared.settled().await;
         let view = own_domain(shared, signed_in.session.tenant, domain.0)?;
+        let reverse_dns = shared.platform.reverse_dns().await;
         let answer = shared.reading(move |shared| {
             let (delivered, complained) = last_days(shared, &view)?;
             let known = Known {
@@ -166,6 +167,7 @@ impl Domains {
                 takes_complaints: shared.platform.inbound_hostname().is_some(),
                 delivered,
                 complained,
+                reverse_dns,
             };
             let findings = compliance::report(&view.records, &known);
             Ok(ComplianceAnswer::of(view.id.to_string(), view.name.to_string(), findings))

@@ -23,6 +23,7 @@ mod reading;
 mod sending;
 mod serving;
 mod sessions;
+mod standing;
 mod suppressions;
 mod templates;
 mod world;
