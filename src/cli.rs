@@ -72,6 +72,10 @@ pub(crate) enum Command {
     /// server's data directory.
     #[command(subcommand)]
     Letters(LettersCommand),
+    /// Look at the queue of a running server and say why mail waits; try again now; pause and
+    /// resume delivery.
+    #[command(subcommand)]
+    Queue(QueueCommand),
     /// Print what happened to a message, with the proofs that it was recorded so; or check that.
     Evidence(EvidenceArguments),
     /// Rebuild the read models from the log, or print what they were at a point in the past.
@@ -320,6 +324,95 @@ pub(crate) struct ReclassifyArguments {
     /// Configuration and form of the output.
     #[command(flatten)]
     pub(crate) output: OutputArguments,
+}
+
+/// `lumora queue …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueueCommand {
+    /// List what is paused and the messages that wait, the first to be due first.
+    List {
+        #[command(flatten)]
+        filter: FilterArguments,
+        /// Most messages to list, up to 1000.
+        #[arg(short = 'n', long, default_value_t = 50)]
+        limit: usize,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// List the receivers that most mail waits for, with what each said last.
+    Sites {
+        /// Most receivers to list, up to 1000.
+        #[arg(short = 'n', long, default_value_t = 20)]
+        limit: usize,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Say of each recipient of a message why it waits.
+    Why {
+        /// The message.
+        #[arg(value_name = "MSG_ID")]
+        message: MessageId,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Have those tried again now that wait for another attempt, at the pace that receivers bear.
+    Retry {
+        /// These messages.
+        #[arg(value_name = "MSG_ID", conflicts_with_all = ["tenant", "domain", "site"])]
+        messages: Vec<MessageId>,
+        #[command(flatten)]
+        filter: FilterArguments,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Deliver nothing of a tenant, a sending domain or to a receiver, until it is resumed. Mail is
+    /// accepted and waits; what expires meanwhile fails.
+    Pause {
+        #[command(flatten)]
+        target: TargetArguments,
+        /// Why, in one line of at most 200 characters. Tenants see it when it is they, or a domain
+        /// of theirs, that is paused.
+        #[arg(long)]
+        reason: Option<String>,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Deliver again.
+    Resume {
+        #[command(flatten)]
+        target: TargetArguments,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+}
+
+/// Which of those who wait.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct FilterArguments {
+    /// What this tenant sends.
+    #[arg(long, value_name = "TEN_ID")]
+    pub(crate) tenant: Option<TenantId>,
+    /// What this domain sends.
+    #[arg(long, value_name = "DOM_ID")]
+    pub(crate) domain: Option<DomainId>,
+    /// What goes to this receiver: a recipients' domain, or a mail host.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) site: Option<DomainName>,
+}
+
+/// What is paused or resumed: one thing.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct TargetArguments {
+    /// All that this tenant sends.
+    #[arg(long, value_name = "TEN_ID")]
+    pub(crate) tenant: Option<TenantId>,
+    /// What this domain sends.
+    #[arg(long, value_name = "DOM_ID")]
+    pub(crate) domain: Option<DomainId>,
+    /// What goes to this receiver: a recipients' domain, or a mail host.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) site: Option<DomainName>,
 }
 
 /// `lumora evidence`

@@ -8,6 +8,7 @@ mod document;
 mod evidence;
 mod letters;
 mod log;
+mod queue;
 mod replay;
 mod serve;
 
@@ -33,6 +34,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Alerts { output } => in_runtime(alerts::run(output)),
         Command::Letters(command) => in_runtime(letters::run(command)),
         Command::Doctor(arguments) => in_runtime(doctor::run(arguments)),
+        Command::Queue(command) => in_runtime(queue::run(command)),
         Command::Evidence(arguments) => in_runtime(async move { evidence::run(&arguments) }),
         Command::Replay(arguments) => in_runtime(async { replay::run(&arguments) }),
     }

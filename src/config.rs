@@ -362,6 +362,11 @@ impl Config {
         self.data_dir.join("instance.key")
     }
 
+    /// The file by which operators reach the running server.
+    pub fn operator_file(&self) -> PathBuf {
+        self.data_dir.join("operator.json")
+    }
+
     /// How the server is reached from outside, without a slash at the end.
     pub fn public_url(&self) -> String {
         match &self.http.public_url {

@@ -19,6 +19,7 @@ pub mod config;
 mod descriptors;
 mod inbound;
 pub mod node;
+mod operator;
 mod retention;
 mod signing;
 mod telemetry;

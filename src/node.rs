@@ -27,6 +27,7 @@ use crate::{
     config::{Config, Registration, Retention, TlsSetting},
     descriptors,
     inbound::{self, Listening, certificate},
+    operator::Access,
     retention, signing, telemetry,
 };
 
@@ -191,6 +192,8 @@ pub struct Node {
     serving: JoinHandle<std::io::Result<()>>,
     inbound: Option<Sink>,
     upkeep: JoinSet<()>,
+    /// Withdrawn with it.
+    access: Access,
     ended: watch::Receiver<bool>,
 }
 
@@ -209,6 +212,7 @@ impl Node {
             Some(Listening { sink, certificate }) => (Some(sink), certificate),
             None => (None, None),
         };
+        let (access, token) = Access::grant(&config.operator_file(), address)?;
         let parts = api::ApiParts {
             platform: core.platform.clone(),
             read: core.read.clone(),
@@ -219,6 +223,7 @@ impl Node {
             options: api::ApiOptions {
                 max_body_bytes: config.http.max_body_bytes,
                 public_url: config.public_url(),
+                operator: Some(token),
                 registration_open: config.portal.registration == Registration::Open,
                 ..api::ApiOptions::default()
             },
@@ -248,7 +253,7 @@ impl Node {
             let (log, read) = (Arc::clone(&core.log), core.read.clone());
             upkeep.spawn(retention::run(log, read, Arc::new(SystemClock), keep));
         }
-        Ok(Self { core, address, stop_serving, serving, inbound, upkeep, ended })
+        Ok(Self { core, address, stop_serving, serving, inbound, upkeep, access, ended })
     }
 
     /// Where the API listens.
@@ -275,7 +280,7 @@ impl Node {
 
     /// Takes no more requests, finishes what is under way, closes the log.
     pub async fn stop(self, drain: Duration) -> Result<(), Failure> {
-        drop((self.stop_serving, self.upkeep));
+        drop((self.access, self.stop_serving, self.upkeep));
         // Whoever is cut off here got no 250, and comes again.
         if let Some(inbound) = self.inbound {
             inbound.stop().await;

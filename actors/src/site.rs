@@ -24,7 +24,7 @@ use self::queue::FairQueue;
 pub(crate) use self::{
     answer::Answer,
     gate::Gates,
-    job::{Job, SiteKey, Way},
+    job::{Hosts, Job, SiteKey, Way},
     lane::Lane,
 };
 use crate::{

@@ -28,6 +28,7 @@ mod edge;
 mod fields;
 mod json;
 mod operations;
+mod operator;
 mod params;
 mod parts;
 mod portal;
@@ -46,6 +47,7 @@ use poem_openapi::OpenApi as _;
 
 pub use self::{
     document::document,
+    operator::OperatorToken,
     parts::{ApiOptions, ApiParts, RenderMetrics},
     serve::serve,
 };
@@ -61,5 +63,6 @@ pub fn app(parts: ApiParts) -> impl Endpoint<Output = Response> {
             });
         route.at(path, methods)
     });
-    edge::Edge::new(unsubscribe::routes(docs::routes(routes)), parts::Shared::new(parts))
+    let routes = operator::routes(unsubscribe::routes(docs::routes(routes)));
+    edge::Edge::new(routes, parts::Shared::new(parts))
 }

@@ -25,8 +25,8 @@ use self::{
 use crate::{
     parts::Shared,
     portal::{
-        accounts::Accounts, alerts::Alerts, apps::Apps, audit::Audit, domains::Domains,
-        letters::Letters,
+        accounts::Accounts, alerts::Alerts, apps::Apps, audit::Audit, delivery::Delivery,
+        domains::Domains, letters::Letters,
     },
     problem::{Code, Problem},
 };
@@ -44,6 +44,7 @@ pub(crate) type Operations = (
     Domains,
     Letters,
     Alerts,
+    Delivery,
     Audit,
     SystemOperations,
 );
@@ -62,6 +63,7 @@ pub(crate) const fn operations() -> Operations {
         Domains,
         Letters,
         Alerts,
+        Delivery,
         Audit,
         SystemOperations,
     )

@@ -8,7 +8,10 @@ use poem::Request;
 use projections::ReadModels;
 use tokio::{sync::Semaphore, time::timeout};
 
-use crate::problem::{Code, Problem};
+use crate::{
+    operator::OperatorToken,
+    problem::{Code, Problem},
+};
 
 /// Longest wait for a thread to read on; then the answer is 503.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
@@ -51,6 +54,8 @@ pub struct ApiOptions {
     pub public_url: String,
     /// Whether anybody may register a tenant.
     pub registration_open: bool,
+    /// By what those who run the server are known; `None`: there is no way in for them.
+    pub operator: Option<OperatorToken>,
     /// Largest request body, in bytes.
     pub max_body_bytes: usize,
     /// Longest silence within a body.
@@ -77,6 +82,7 @@ impl Default for ApiOptions {
         Self {
             public_url: "http://127.0.0.1:8080".to_owned(),
             registration_open: false,
+            operator: None,
             max_body_bytes: 40 * 1024 * 1024,
             body_idle: Duration::from_secs(15),
             body_deadline: Duration::from_mins(2),

@@ -11,6 +11,7 @@ pub(crate) mod keys;
 pub(crate) mod letters;
 pub(crate) mod logs;
 pub(crate) mod message;
+pub(crate) mod pauses;
 pub(crate) mod send;
 pub(crate) mod stats;
 pub(crate) mod suppressions;

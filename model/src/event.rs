@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    domain::DomainEvent, letter::LetterEvent, message::MessageEvent, stream::StreamId,
-    suppression::SuppressionEvent, template::TemplateEvent, tenant::TenantEvent, user::UserEvent,
+    domain::DomainEvent, instance::InstanceEvent, letter::LetterEvent, message::MessageEvent,
+    stream::StreamId, suppression::SuppressionEvent, template::TemplateEvent, tenant::TenantEvent,
+    user::UserEvent,
 };
 
 /// Longest event, in octets of JSON.
@@ -179,6 +180,8 @@ pub enum Event {
     Suppression(SuppressionEvent),
     /// Of a letter that came to an office.
     Letter(LetterEvent),
+    /// Of the instance.
+    Instance(InstanceEvent),
 }
 
 impl Event {
@@ -195,6 +198,7 @@ impl Event {
                 SuppressionEvent::decode(&kind, v, data).map(Self::Suppression)
             }
             StreamId::Letter(_) => LetterEvent::decode(&kind, v, data).map(Self::Letter),
+            StreamId::Instance(_) => InstanceEvent::decode(&kind, v, data).map(Self::Instance),
         }
     }
 
@@ -208,6 +212,7 @@ impl Event {
             Self::Template(event) => event.kind(),
             Self::Suppression(event) => event.kind(),
             Self::Letter(event) => event.kind(),
+            Self::Instance(event) => event.kind(),
         }
     }
 }

@@ -174,6 +174,10 @@ id!(
     LetterId, "let_"
 );
 id!(
+    /// This installation, which has one log.
+    InstanceId, "ins_"
+);
+id!(
     /// One email with all its recipients.
     MessageId, "msg_"
 );

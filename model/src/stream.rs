@@ -5,7 +5,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::ids::{
-    DomainId, InvalidId, LetterId, MessageId, SuppressionId, TemplateId, TenantId, UserId,
+    DomainId, InstanceId, InvalidId, LetterId, MessageId, SuppressionId, TemplateId, TenantId,
+    UserId,
 };
 
 /// Whose events: the identity of an aggregate. Written as the aggregate's own identifier.
@@ -25,6 +26,8 @@ pub enum StreamId {
     Suppression(SuppressionId),
     /// A letter that came to an office.
     Letter(LetterId),
+    /// The instance, with the receivers that are paused.
+    Instance(InstanceId),
 }
 
 impl StreamId {
@@ -41,6 +44,7 @@ impl StreamId {
             Self::Template(id) => (5, id.as_bytes()),
             Self::Suppression(id) => (6, id.as_bytes()),
             Self::Letter(id) => (8, id.as_bytes()),
+            Self::Instance(id) => (7, id.as_bytes()),
         };
         let mut bytes = [kind; Self::LEN];
         if let Some(rest) = bytes.get_mut(1..) {
@@ -60,6 +64,7 @@ impl StreamId {
             5 => Some(Self::Template(TemplateId::from_bytes(id))),
             6 => Some(Self::Suppression(SuppressionId::from_bytes(id))),
             8 => Some(Self::Letter(LetterId::from_bytes(id))),
+            7 => Some(Self::Instance(InstanceId::from_bytes(id))),
             _ => None,
         }
     }
@@ -75,6 +80,7 @@ impl fmt::Display for StreamId {
             Self::Template(id) => id.fmt(f),
             Self::Suppression(id) => id.fmt(f),
             Self::Letter(id) => id.fmt(f),
+            Self::Instance(id) => id.fmt(f),
         }
     }
 }
@@ -97,6 +103,7 @@ impl FromStr for StreamId {
             Some(TemplateId::PREFIX) => text.parse().map(Self::Template),
             Some(SuppressionId::PREFIX) => text.parse().map(Self::Suppression),
             Some(LetterId::PREFIX) => text.parse().map(Self::Letter),
+            Some(InstanceId::PREFIX) => text.parse().map(Self::Instance),
             _ => Err(InvalidId),
         }
     }
@@ -129,6 +136,7 @@ mod tests {
             StreamId::Template(TemplateId::from_bytes([5; 16])),
             StreamId::Suppression(SuppressionId::from_bytes([6; 16])),
             StreamId::Letter(LetterId::from_bytes([8; 16])),
+            StreamId::Instance(InstanceId::THIS),
         ] {
             assert_eq!(StreamId::from_bytes(stream.to_bytes()), Some(stream));
             assert_eq!(stream.to_string().parse(), Ok(stream));

@@ -5,8 +5,9 @@ mod query;
 use std::sync::LazyLock;
 
 use model::{
-    Event, StreamId, TenantId, domain::DomainEvent, letter::LetterEvent, message::MessageEvent,
-    suppression::SuppressionEvent, template::TemplateEvent, tenant::TenantEvent, user::UserEvent,
+    Event, StreamId, TenantId, domain::DomainEvent, instance::InstanceEvent, letter::LetterEvent,
+    message::MessageEvent, suppression::SuppressionEvent, template::TemplateEvent,
+    tenant::TenantEvent, user::UserEvent,
 };
 
 pub use self::query::{Audit, AuditCursor, AuditPage, AuditQuery, AuditRow, MAX_AUDIT_PAGE};
@@ -58,6 +59,7 @@ pub fn event_kinds() -> &'static [&'static str] {
             SuppressionEvent::KINDS,
             MessageEvent::KINDS,
             LetterEvent::KINDS,
+            InstanceEvent::KINDS,
         ]
         .concat()
     });
@@ -117,10 +119,12 @@ impl Projection for AuditProjection {
     }
 
     fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
-        // What is the operator's is no tenant's.
-        if let Some(Event::Letter(LetterEvent::LetterReceived(received))) = fact.known.other()
-            && received.tenant.is_none()
-        {
+        // What is the operator's is no tenant's, and neither is the instance.
+        let of_operator = match fact.known.other() {
+            Some(Event::Letter(LetterEvent::LetterReceived(received))) => received.tenant.is_none(),
+            _ => matches!(fact.recorded.stream, StreamId::Instance(_)),
+        };
+        if of_operator {
             return Ok(());
         }
         let tenant = tenant_of(fact, round)?;

@@ -29,6 +29,7 @@ mod killed;
 mod no_such_domain;
 mod null_mx;
 mod one_click;
+mod queue;
 mod read_models_deleted;
 mod reclassified;
 mod refused_recipient;

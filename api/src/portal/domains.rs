@@ -9,7 +9,7 @@ use model::{
 };
 use poem::web::Data;
 use poem_openapi::{OpenApi, payload::Json};
-use projections::{DomainView, GroupBy, Interval, StatsQuery};
+use projections::{DomainView, GroupBy, Interval, Paused, StatsQuery};
 
 use super::{SharedData, Topic, problems::domain_problem, session::SignedIn};
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     wire::{
         compliance::ComplianceAnswer,
         domains::{DomainWire, DomainsAnswer, NewDomainAnswer, NewDomainBody, RemovedAnswer},
+        pauses::PauseWire,
     },
 };
 
@@ -96,7 +97,8 @@ impl Domains {
 
     /// Remove a domain
     ///
-    /// Nothing more can be sent from it. What was accepted before is still delivered.
+    /// Nothing more can be sent from it. What was accepted before is still delivered, also what a
+    /// pause of the domain held back.
     #[oai(
         path = "/portal/domains/:domainId",
         method = "delete",
@@ -199,8 +201,11 @@ impl Domains {
     }
 }
 
-fn wire(shared: &Shared, view: &DomainView) -> DomainWire {
-    DomainWire::of(view, shared.platform.expected_records(view))
+pub(super) fn wire(shared: &Shared, view: &DomainView) -> DomainWire {
+    let what = Paused::Domain(view.id);
+    let pause = shared.read.policies().pauses().of(&what);
+    let paused = pause.map(|pause| PauseWire::of(&what, &pause));
+    DomainWire { paused, ..DomainWire::of(view, shared.platform.expected_records(view)) }
 }
 
 /// Who got messages of this domain in the last 30 days, from all apps, and how many complained.

@@ -12,6 +12,7 @@
 mod access;
 mod bad_requests;
 mod batch;
+mod delivery;
 mod described;
 mod domains;
 mod edges;

@@ -11,6 +11,7 @@ use crate::{
     domain::Selector,
     event::{KeyedHash, RecipientHash, RequestHash, SealedText, events},
     ids::{ApiKeyId, AppId, DomainId, RecipientIndex, TemplateId, TenantId},
+    pause::Who,
     time::Timestamp,
 };
 
@@ -37,6 +38,8 @@ events! {
         Returned = "message.returned" v 1,
         /// A recipient complained about it.
         Complained = "message.complained" v 1,
+        /// Somebody wants those who wait for another attempt to have it now.
+        RetryRequested = "message.retry_requested" v 1,
     }
 }
 
@@ -342,4 +345,11 @@ pub struct Returned {
 pub struct Complained {
     /// Which recipient.
     pub recipient: RecipientIndex,
+}
+
+/// See [`MessageEvent::RetryRequested`]. Every recipient that is open is due at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryRequested {
+    /// Who asked.
+    pub by: Who,
 }

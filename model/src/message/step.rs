@@ -54,6 +54,8 @@ pub enum Step {
         /// Which recipient.
         recipient: RecipientIndex,
     },
+    /// [`MessageEvent::RetryRequested`].
+    RetryRequested,
 }
 
 /// How a recipient ended.
@@ -100,6 +102,7 @@ impl Step {
                 trouble: event.trouble,
             },
             MessageEvent::Complained(event) => Self::Complained { recipient: event.recipient },
+            MessageEvent::RetryRequested(_) => Self::RetryRequested,
         }
     }
 
@@ -146,7 +149,7 @@ impl Step {
     /// The recipient that it is about; `None`: it is about all.
     pub const fn recipient(&self) -> Option<RecipientIndex> {
         match self {
-            Self::Accepted(_) | Self::Scheduled(_) => None,
+            Self::Accepted(_) | Self::Scheduled(_) | Self::RetryRequested => None,
             Self::Deferred { recipient, .. }
             | Self::Ended { recipient, .. }
             | Self::Returned { recipient, .. }
@@ -170,7 +173,10 @@ impl Step {
             Self::Deferred { trouble, .. }
             | Self::Ended { trouble, .. }
             | Self::Returned { trouble, .. } => *trouble,
-            Self::Accepted(_) | Self::Scheduled(_) | Self::Complained { .. } => None,
+            Self::Accepted(_)
+            | Self::Scheduled(_)
+            | Self::Complained { .. }
+            | Self::RetryRequested => None,
         }
     }
 
@@ -189,6 +195,7 @@ impl Step {
             },
             Self::Returned { .. } => "message.returned",
             Self::Complained { .. } => "message.complained",
+            Self::RetryRequested => "message.retry_requested",
         }
     }
 }
