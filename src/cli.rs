@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use model::{
-    ApiKeyId, AppId, DomainId, MessageId, StreamId, TenantId, Timestamp, address::DomainName,
-    tls_report::Day,
+    ApiKeyId, AppId, DomainId, LetterId, MessageId, StreamId, TenantId, Timestamp,
+    address::DomainName, tls_report::Day,
 };
 
 /// Transactional email: one binary that takes a message by REST and delivers it to the receiver's
@@ -62,6 +62,20 @@ pub(crate) enum Command {
     /// Read the event log, on a stopped server's data directory.
     #[command(subcommand)]
     Log(LogCommand),
+    /// List what of this server, or of its tenants' domains, receivers find wrong, on a stopped
+    /// server's data directory.
+    Alerts {
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Read what people wrote to the offices of this server, such as `postmaster@`, on a stopped
+    /// server's data directory.
+    #[command(subcommand)]
+    Letters(LettersCommand),
+    /// Look at the queue of a running server and say why mail waits; try again now; pause and
+    /// resume delivery.
+    #[command(subcommand)]
+    Queue(QueueCommand),
     /// Print what happened to a message, with the proofs that it was recorded so; or check that.
     Evidence(EvidenceArguments),
     /// Print the reports of TLS sessions of one day (RFC 8460), one line of JSON for each
@@ -212,6 +226,29 @@ pub(crate) enum DomainCommand {
     },
 }
 
+/// `lumora letters …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum LettersCommand {
+    /// List letters, the newest first.
+    List {
+        /// Those to the offices of this sending domain; without it, to the operator.
+        #[arg(long)]
+        domain: Option<DomainId>,
+        /// How many.
+        #[arg(short = 'n', long, default_value_t = 20)]
+        lines: usize,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Print a letter as it came.
+    Show {
+        /// Which.
+        letter: LetterId,
+        #[command(flatten)]
+        config: ConfigArguments,
+    },
+}
+
 /// `lumora log …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum LogCommand {
@@ -277,6 +314,121 @@ pub(crate) enum LogCommand {
         #[command(flatten)]
         output: OutputArguments,
     },
+    /// Print the rules by which bounces get their class, as JSON: a file to change and to try with
+    /// `reclassify --rules`.
+    Rules,
+    /// Classify the recorded refusals anew and print what would differ. Changes nothing.
+    Reclassify(ReclassifyArguments),
+}
+
+/// `lumora log reclassify`
+#[derive(Debug, Args)]
+pub(crate) struct ReclassifyArguments {
+    /// The rules, as JSON or YAML in the form that `lumora log rules` prints; those of this program
+    /// if not given.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rules: Option<PathBuf>,
+    /// Only what was recorded at or after this time (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Timestamp>,
+    /// Only what was recorded before this time.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<Timestamp>,
+    /// Only this tenant's messages.
+    #[arg(long)]
+    pub(crate) tenant: Option<TenantId>,
+    /// Configuration and form of the output.
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+}
+
+/// `lumora queue …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueueCommand {
+    /// List what is paused and the messages that wait, the first to be due first.
+    List {
+        #[command(flatten)]
+        filter: FilterArguments,
+        /// Most messages to list, up to 1000.
+        #[arg(short = 'n', long, default_value_t = 50)]
+        limit: usize,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// List the receivers that most mail waits for, with what each said last.
+    Sites {
+        /// Most receivers to list, up to 1000.
+        #[arg(short = 'n', long, default_value_t = 20)]
+        limit: usize,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Say of each recipient of a message why it waits.
+    Why {
+        /// The message.
+        #[arg(value_name = "MSG_ID")]
+        message: MessageId,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Have those tried again now that wait for another attempt, at the pace that receivers bear.
+    Retry {
+        /// These messages.
+        #[arg(value_name = "MSG_ID", conflicts_with_all = ["tenant", "domain", "site"])]
+        messages: Vec<MessageId>,
+        #[command(flatten)]
+        filter: FilterArguments,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Deliver nothing of a tenant, a sending domain or to a receiver, until it is resumed. Mail is
+    /// accepted and waits; what expires meanwhile fails.
+    Pause {
+        #[command(flatten)]
+        target: TargetArguments,
+        /// Why, in one line of at most 200 characters. Tenants see it when it is they, or a domain
+        /// of theirs, that is paused.
+        #[arg(long)]
+        reason: Option<String>,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Deliver again.
+    Resume {
+        #[command(flatten)]
+        target: TargetArguments,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+}
+
+/// Which of those who wait.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct FilterArguments {
+    /// What this tenant sends.
+    #[arg(long, value_name = "TEN_ID")]
+    pub(crate) tenant: Option<TenantId>,
+    /// What this domain sends.
+    #[arg(long, value_name = "DOM_ID")]
+    pub(crate) domain: Option<DomainId>,
+    /// What goes to this receiver: a recipients' domain, or a mail host.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) site: Option<DomainName>,
+}
+
+/// What is paused or resumed: one thing.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct TargetArguments {
+    /// All that this tenant sends.
+    #[arg(long, value_name = "TEN_ID")]
+    pub(crate) tenant: Option<TenantId>,
+    /// What this domain sends.
+    #[arg(long, value_name = "DOM_ID")]
+    pub(crate) domain: Option<DomainId>,
+    /// What goes to this receiver: a recipients' domain, or a mail host.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) site: Option<DomainName>,
 }
 
 /// `lumora evidence`

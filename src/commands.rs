@@ -1,11 +1,14 @@
 //! What each command does.
 
 mod administration;
+mod alerts;
 mod dev;
 mod doctor;
 mod document;
 mod evidence;
+mod letters;
 mod log;
+mod queue;
 mod replay;
 mod serve;
 mod tls_report;
@@ -29,7 +32,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Key(command) => in_runtime(administration::key(command)),
         Command::Domain(command) => in_runtime(administration::domain(command)),
         Command::Log(command) => in_runtime(async { log::run(command) }),
+        Command::Alerts { output } => in_runtime(alerts::run(output)),
+        Command::Letters(command) => in_runtime(letters::run(command)),
         Command::Doctor(arguments) => in_runtime(doctor::run(arguments)),
+        Command::Queue(command) => in_runtime(queue::run(command)),
         Command::Evidence(arguments) => in_runtime(async move { evidence::run(&arguments) }),
         Command::TlsReport(arguments) => in_runtime(async move { tls_report::run(&arguments) }),
         Command::Replay(arguments) => in_runtime(async { replay::run(&arguments) }),

@@ -15,6 +15,8 @@ use std::{
 use model::{address::DomainName, domain::Selector};
 use serde::Deserialize;
 
+use crate::inbound::certificate::Files;
+
 pub use shaping::ShapingRule;
 pub use values::{OneOrMany, Registration, Retention, Span, TlsSetting};
 
@@ -165,6 +167,10 @@ pub struct Inbound {
     pub idle: Span,
     /// How long a connection may last.
     pub longest_connection: Span,
+    /// The certificate for STARTTLS with its chain, in PEM; without it STARTTLS is not offered.
+    pub tls_certificate_file: Option<PathBuf>,
+    /// Its private key, in PEM.
+    pub tls_key_file: Option<PathBuf>,
 }
 
 /// Bounds.
@@ -265,7 +271,18 @@ impl Default for Inbound {
             max_connections_per_address: 10,
             idle: Span(Duration::from_mins(1)),
             longest_connection: Span(Duration::from_mins(10)),
+            tls_certificate_file: None,
+            tls_key_file: None,
         }
+    }
+}
+
+impl Inbound {
+    /// The files of the certificate, where there is one.
+    pub(crate) fn certificate(&self) -> Option<Files> {
+        let (certificate, key) = (&self.tls_certificate_file, &self.tls_key_file);
+        let (certificate, key) = certificate.clone().zip(key.clone())?;
+        Some(Files { certificate, key })
     }
 }
 
@@ -337,6 +354,11 @@ impl Config {
                 return Err(ConfigError::Invalid { key, problem: "must be above zero".to_owned() });
             }
         }
+        if inbound.tls_certificate_file.is_some() != inbound.tls_key_file.is_some() {
+            let problem = "needs inbound.tls_key_file beside it, and the other way round";
+            let problem = problem.to_owned();
+            return Err(ConfigError::Invalid { key: "inbound.tls_certificate_file", problem });
+        }
         bounded("delivery.smtp_port", usize::from(self.delivery.smtp_port), 1, 65_535)?;
         if self.retention.events != Retention::Forever {
             let problem = "only `forever`: events hold no personal data and are never pruned";
@@ -381,6 +403,11 @@ impl Config {
     /// `<data_dir>/dkim`: keys of the server's own domain, sealed.
     pub fn own_keys_dir(&self) -> PathBuf {
         self.data_dir.join("dkim")
+    }
+
+    /// The file by which operators reach the running server.
+    pub fn operator_file(&self) -> PathBuf {
+        self.data_dir.join("operator.json")
     }
 
     /// How the server is reached from outside, without a slash at the end.
@@ -542,6 +569,7 @@ mod tests {
             "[inbound]\nmax_connections = 0",
             "[inbound]\nidle = \"0s\"",
             "[inbound]\nlisten = \"everywhere\"",
+            "[inbound]\ntls_key_file = \"key.pem\"",
             "[retention]\ncontent = \"soon\"",
             "[retention]\nevents = \"30d\"",
             "[portal]\nregistration = \"perhaps\"",

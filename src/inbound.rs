@@ -4,13 +4,16 @@
 //! the final dot 250 only for what is durable by then. Everything else is refused, so nothing is
 //! ever relayed and no bounce of ours goes to anybody.
 
+pub(crate) mod certificate;
+
 use std::{net::SocketAddr, sync::Arc};
 
-use actors::{MailTaken, Platform};
+use actors::{MailTaken, NotTaken, Platform};
 use mail::sink::{
     Action, Asked, MessageAction, Policy, Received, Settled, Sink, SinkOptions, SinkReply,
 };
 
+use self::certificate::Certificate;
 use crate::{Failure, config::Inbound};
 
 /// Recipients of one message: a report has one.
@@ -27,14 +30,17 @@ impl Desk {
             Ok(taken) => {
                 tracing::debug!(from = %message.from, ?taken, "mail was taken");
                 let text = match taken {
-                    MailTaken::Letter => "2.0.0 taken; nobody reads mail here",
+                    MailTaken::Stray => "2.0.0 taken; nobody reads mail here",
                     _ => "2.0.0 taken",
                 };
                 MessageAction::Reply(SinkReply::new(250, text))
             }
             Err(not_taken) => {
                 tracing::warn!(from = %message.from, error = %not_taken, "mail was put off");
-                MessageAction::Reply(SinkReply::new(451, "4.3.0 try again later"))
+                MessageAction::Reply(match not_taken {
+                    NotTaken::Now => SinkReply::new(451, "4.3.0 try again later"),
+                    NotTaken::Full => SinkReply::new(452, "4.2.2 full for now, try again later"),
+                })
             }
         }
     }
@@ -54,15 +60,23 @@ impl Policy for Desk {
     }
 }
 
+/// A listener, and the certificate that it shows, if it has one.
+pub(crate) struct Listening {
+    pub(crate) sink: Sink,
+    pub(crate) certificate: Option<Arc<Certificate>>,
+}
+
 /// Listens where the configuration says so.
 pub(crate) async fn listen(
     settings: &Inbound,
     platform: &Platform,
-) -> Result<Option<Sink>, Failure> {
+) -> Result<Option<Listening>, Failure> {
     let (Some(address), Some(hostname)) = (settings.listen, platform.inbound_hostname()) else {
         return Ok(None);
     };
+    let certificate = settings.certificate().map(Certificate::load).transpose()?;
     let options = SinkOptions {
+        tls: certificate.as_ref().map(Certificate::server).transpose()?,
         name: hostname.to_string(),
         max_message_octets: settings.max_message_bytes,
         max_connections: settings.max_connections,
@@ -74,7 +88,8 @@ pub(crate) async fn listen(
     };
     let desk = Arc::new(Desk { platform: platform.clone() });
     let sink = Sink::start(address, options, desk, None).await;
-    sink.map(Some).map_err(|error| failed(address, &error))
+    let sink = sink.map_err(|error| failed(address, &error))?;
+    Ok(Some(Listening { sink, certificate }))
 }
 
 fn failed(address: SocketAddr, error: &std::io::Error) -> Failure {

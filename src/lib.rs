@@ -19,6 +19,7 @@ pub mod config;
 mod descriptors;
 mod inbound;
 pub mod node;
+mod operator;
 mod own_key;
 mod retention;
 mod signing;

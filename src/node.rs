@@ -28,7 +28,10 @@ use crate::{
     Failure,
     clock::SystemClock,
     config::{Config, Registration, Retention, TlsSetting},
-    descriptors, inbound, own_key, retention, signing, telemetry,
+    descriptors,
+    inbound::{self, Listening, certificate},
+    operator::Access,
+    own_key, retention, signing, telemetry,
 };
 
 /// The record, its keys and what is folded from it: all that the commands on a stopped server need.
@@ -203,6 +206,8 @@ pub struct Node {
     serving: JoinHandle<std::io::Result<()>>,
     inbound: Option<Sink>,
     upkeep: JoinSet<()>,
+    /// Withdrawn with it.
+    access: Access,
     ended: watch::Receiver<bool>,
 }
 
@@ -217,7 +222,11 @@ impl Node {
         descriptors::provide(config.delivery.max_in_flight);
         let metrics = telemetry::metrics();
         let core = Core::open(config, true).await?;
-        let inbound = inbound::listen(&config.inbound, &core.platform).await?;
+        let (inbound, certificate) = match inbound::listen(&config.inbound, &core.platform).await? {
+            Some(Listening { sink, certificate }) => (Some(sink), certificate),
+            None => (None, None),
+        };
+        let (access, token) = Access::grant(&config.operator_file(), address)?;
         let parts = api::ApiParts {
             platform: core.platform.clone(),
             read: core.read.clone(),
@@ -230,12 +239,16 @@ impl Node {
                 public_url: config.public_url(),
                 trusted_proxies: config.http.trusted_proxies.0.clone(),
                 max_connections_per_address: config.http.max_connections_per_address,
+                operator: Some(token),
                 registration_open: config.portal.registration == Registration::Open,
                 ..api::ApiOptions::default()
             },
             metrics: {
                 let (log, platform) = (Arc::clone(&core.log), core.platform.clone());
-                Arc::new(move || telemetry::render(metrics, &log.health(), &platform))
+                let read = core.read.clone();
+                Arc::new(move || {
+                    telemetry::render(metrics, &log.health(), &platform, read.alerts())
+                })
             },
         };
         let (stop_serving, stopped) = oneshot::channel::<()>();
@@ -252,11 +265,14 @@ impl Node {
         let mut upkeep = JoinSet::new();
         upkeep.spawn(signing::run(Arc::clone(&core.notary), Arc::new(SystemClock)));
         upkeep.spawn(telemetry::upkeep(metrics));
+        if let Some(certificate) = certificate {
+            upkeep.spawn(certificate::watch(certificate, Arc::new(SystemClock)));
+        }
         if let Retention::For(keep) = config.retention.content {
             let (log, read) = (Arc::clone(&core.log), core.read.clone());
             upkeep.spawn(retention::run(log, read, Arc::new(SystemClock), keep));
         }
-        Ok(Self { core, address, stop_serving, serving, inbound, upkeep, ended })
+        Ok(Self { core, address, stop_serving, serving, inbound, upkeep, access, ended })
     }
 
     /// Where the API listens.
@@ -283,7 +299,7 @@ impl Node {
 
     /// Takes no more requests, finishes what is under way, closes the log.
     pub async fn stop(self, drain: Duration) -> Result<(), Failure> {
-        drop((self.stop_serving, self.upkeep));
+        drop((self.access, self.stop_serving, self.upkeep));
         // Whoever is cut off here got no 250, and comes again.
         if let Some(inbound) = self.inbound {
             inbound.stop().await;

@@ -4,9 +4,13 @@ use std::{fmt::Write as _, sync::OnceLock, time::Duration};
 
 use actors::{Platform, SiteFigures};
 use eventlog::Health;
-use metrics::counter;
+use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use projections::Alerts;
 use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan};
+
+/// How many alerts are open, by `kind`.
+pub(crate) const OPEN_ALERTS: &str = "lumora_alerts_open";
 
 /// Starts logging; `RUST_LOG` chooses what. A second call changes nothing.
 pub(crate) fn start_logging(default_filter: &str) {
@@ -54,9 +58,18 @@ pub(crate) async fn upkeep(handle: &'static PrometheusHandle) {
     }
 }
 
-/// Everything that is counted, as Prometheus text, with what the log counts of itself and with the
-/// connections of the busiest sites.
-pub(crate) fn render(handle: &PrometheusHandle, log: &Health, platform: &Platform) -> String {
+/// Everything that is counted, as Prometheus text, with what the log counts of itself, the
+/// connections of the busiest sites and the alerts that are open.
+pub(crate) fn render(
+    handle: &PrometheusHandle,
+    log: &Health,
+    platform: &Platform,
+    alerts: &Alerts,
+) -> String {
+    for (trouble, open) in alerts.counts() {
+        let open = u32::try_from(open).unwrap_or(u32::MAX);
+        gauge!(OPEN_ALERTS, "kind" => trouble.as_str()).set(open);
+    }
     counter!("lumora_log_appends_total").absolute(log.appends);
     counter!("lumora_log_events_total").absolute(log.events);
     counter!("lumora_log_failures_total").absolute(log.failures);

@@ -47,11 +47,22 @@ const SHOWN_CHARACTERS: usize = 12;
 const TOKEN_CHARACTERS: usize = 32;
 const SELECTOR_CHARACTERS: usize = 8;
 
-/// An API key's secret: told once, kept as a keyed hash alone.
+/// What an operator's token begins with.
+const OPERATOR_PREFIX: &str = "lum_op_";
+
+/// An API key's secret, or an operator's token: told once, kept as a keyed hash alone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
+    /// A new token for those who run the server.
+    ///
+    /// # Errors
+    /// The system has no random bytes.
+    pub fn for_operator() -> Result<Self, NoEntropy> {
+        Ok(Self(format!("{OPERATOR_PREFIX}{}", characters(SECRET_CHARACTERS, BASE62)?)))
+    }
+
     /// The text, for telling it to its owner.
     pub fn reveal(&self) -> &str {
         &self.0

@@ -11,6 +11,8 @@
 //! - It goes through the due ones page by page and waits between pages and between passes, so a
 //!   start with a long queue does not wake everybody at once; and it stops where three quarters of
 //!   the room for message actors are taken, so new mail is taken in meanwhile.
+//! - Who is paused is passed over by what its alarm's row tells: woken, each would be read from the
+//!   disk, again and again, for nothing. When the earliest of them expires is noted on the way.
 //! - Before a page it waits until the read models have caught up, so that whoever has just been
 //!   dealt with does not look due. One who does all the same loads, finds nothing to do and leaves.
 
@@ -20,10 +22,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use model::{MessageId, Timestamp};
 use parking_lot::Mutex;
+use projections::{AlarmCursor, QueryError};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::Notify;
 
-use self::rounds::{Page, Rounds};
+use self::rounds::{Looked, Page, Rounds};
 use crate::{
     entropy::Lots,
     message,
@@ -33,6 +36,8 @@ use crate::{
 
 /// Alarms looked at in one go, of those that are new and of the others.
 const PAGE: usize = 128;
+/// Alarms read for a page: a page first, and more in each further look while they are paused.
+const LOOKS: [usize; 4] = [PAGE, 8 * PAGE, 64 * PAGE, 64 * PAGE];
 /// Between two pages: at most about 5 000 messages are woken in a second. Spread, so that it does
 /// not beat with what else comes by the clock.
 const BETWEEN_PAGES_MS: u64 = 50;
@@ -167,9 +172,9 @@ impl State {
             tracing::warn!(position = %head, "the alarm waits for the read models");
             return None;
         }
-        let (read, now, mut rounds) = (node.read.clone(), node.now(), self.rounds);
+        let (looker, mut rounds) = (Arc::clone(node), self.rounds);
         let looked = node.blocking.run(move || {
-            let page = rounds.next(PAGE, |after| read.alarms().due(now, after, PAGE));
+            let page = rounds.next(|after| look(&looker, after));
             page.map(|page| (rounds, page))
         });
         match looked.await? {
@@ -233,4 +238,33 @@ impl State {
             }
         }
     }
+}
+
+/// Looks at the alarms that are due after a place, and passes over who is paused.
+fn look(node: &Node, after: Option<AlarmCursor>) -> Result<Looked, QueryError> {
+    let mut looked = Looked { last: after, ..Looked::default() };
+    let mut expiry: Option<Timestamp> = None;
+    for wanted in LOOKS {
+        let rows = node.read.alarms().waiting(node.now(), looked.last, wanted)?;
+        looked.whole = rows.len() < wanted;
+        for row in &rows {
+            looked.last = Some(row.cursor());
+            if node.is_passed_over(row) {
+                expiry = Some(expiry.map_or(row.expires_at, |known| known.min(row.expires_at)));
+            } else {
+                looked.alarms.push(row.alarm);
+                if looked.alarms.len() == PAGE {
+                    looked.whole = false;
+                    break;
+                }
+            }
+        }
+        if looked.whole || looked.alarms.len() == PAGE {
+            break;
+        }
+    }
+    if let Some(at) = expiry {
+        node.bell.notice(at);
+    }
+    Ok(looked)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{domain, message, suppression, template, tenant, user};
+use model::{domain, instance, message, suppression, template, tenant, user};
 use templates::RenderFailure;
 
 /// Why a message was not taken over, or is not known to have been.
@@ -99,6 +99,9 @@ pub enum ChangeError {
     /// A rule of suppression lists says no.
     #[error(transparent)]
     Suppression(#[from] suppression::Refusal),
+    /// A rule of the instance says no.
+    #[error(transparent)]
+    Instance(#[from] instance::Refusal),
     /// Not a name of a tenant, an app or a key.
     #[error("not a name")]
     InvalidName,

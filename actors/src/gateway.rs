@@ -250,6 +250,7 @@ impl Entry<'_> {
             retry: &self.node.options.retry,
             jitter: Jitter::default(),
             in_flight: false,
+            paused: false,
         };
         let command = Command::Accept(Box::new(accept.clone()));
         message::decide(&Message::default(), &command, &facts, now)?;

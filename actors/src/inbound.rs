@@ -14,20 +14,24 @@
 //!   transaction, and about nobody else.
 //! - **A machine's "I am away" and a person's answer are taken and end here.** Refusing them would
 //!   make the other server send a bounce of its own to nobody.
+//! - **What comes to an office and says nothing of a message of ours is kept for people**, also when
+//!   a machine wrote it: an abuse desk's complaint without a token, a feedback loop's confirmation.
 
 use std::{sync::Arc, time::Duration};
 
 use mail::report::{self, Action, Complaint, Fate, FeedbackKind, Report};
 use metrics::counter;
 use model::{
-    MessageId,
+    DomainId, MessageId,
     address::{DomainName, EmailAddress},
     event::RecipientHash,
+    letter::Office,
 };
 use tokio::sync::oneshot;
 
 use crate::{
     Platform,
+    letters::{self, Desk},
     message::{Claim, Msg, Said, Whom},
     node::Node,
     registry::Share,
@@ -46,24 +50,13 @@ pub struct InboundOptions {
     pub hostname: DomainName,
 }
 
-/// Whom everybody may write to (RFC 5321, section 4.5.1; RFC 2142).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Office {
-    /// `postmaster@`
-    Postmaster,
-    /// `abuse@`
-    Abuse,
-    /// `fbl@`: where feedback loops are subscribed for.
-    Feedback,
-}
-
 /// An address that mail is taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InboundAddress {
     /// One that this server signed.
     Returned(Signed),
-    /// An office.
-    Office(Office),
+    /// An office, of this sending domain; without one, the operator's.
+    Office(Office, Option<DomainId>),
 }
 
 /// What a message was.
@@ -77,8 +70,10 @@ pub enum MailTaken {
     AutomaticReply,
     /// A report about no message of ours, as far as it can prove.
     Unproven,
-    /// Mail for people.
+    /// Mail for people at an office; it was kept for them.
     Letter,
+    /// Mail for people at an address that only takes reports. Nobody reads it.
+    Stray,
 }
 
 impl MailTaken {
@@ -90,14 +85,21 @@ impl MailTaken {
             Self::AutomaticReply => "automatic_reply",
             Self::Unproven => "unproven",
             Self::Letter => "letter",
+            Self::Stray => "stray",
         }
     }
 }
 
-/// The record could not be written in time; the sender may come again.
+/// Why a message is not taken. The sender may come again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the record cannot be written now")]
-pub struct NotTaken;
+pub enum NotTaken {
+    /// The record could not be written in time.
+    #[error("the record cannot be written now")]
+    Now,
+    /// Strangers have written as much in this hour as is kept.
+    #[error("no more letters are kept in this hour")]
+    Full,
+}
 
 /// What a message says of messages of ours.
 #[derive(Debug, PartialEq, Eq)]
@@ -121,57 +123,95 @@ impl Platform {
         }
         // The one name that needs no domain (RFC 5321, section 4.1.1.3).
         if address.eq_ignore_ascii_case("postmaster") {
-            return Some(InboundAddress::Office(Office::Postmaster));
+            return Some(InboundAddress::Office(Office::Postmaster, None));
         }
         let (local, domain) = address.rsplit_once('@')?;
-        let office = match local.to_ascii_lowercase().as_str() {
-            "postmaster" => Office::Postmaster,
-            "abuse" => Office::Abuse,
-            "fbl" => Office::Feedback,
-            _ => return None,
-        };
+        let office = Office::of(local)?;
         let domain = domain.to_ascii_lowercase();
-        let is_return_path = || {
-            let name = domain.strip_prefix("bounces.").and_then(|n| DomainName::parse(n).ok());
-            name.is_some_and(|name| node.read.policies().is_sending_domain(&name))
-        };
-        let ours = domain == own.as_str() || is_return_path();
-        ours.then_some(InboundAddress::Office(office))
+        if domain == own.as_str() {
+            return Some(InboundAddress::Office(office, None));
+        }
+        let name = DomainName::parse(domain.strip_prefix("bounces.")?).ok()?;
+        let policies = node.read.policies();
+        // Who has only claimed the name reads nothing that comes to it.
+        let owner = policies.owner(&name).map(|view| view.id);
+        let ours = owner.is_some() || policies.is_sending_domain(&name);
+        ours.then_some(InboundAddress::Office(office, owner))
     }
 
-    /// Takes a message for these addresses. What it says of messages of ours is durable by then.
+    /// Takes a message for these addresses. What it says of messages of ours, or the letter that it
+    /// is, is durable by then.
     pub async fn take_mail(
         &self,
         to: Vec<InboundAddress>,
         octets: Vec<u8>,
     ) -> Result<MailTaken, NotTaken> {
         let node = Arc::clone(self.node());
+        let desks = desks(&to);
+        let octets: Arc<[u8]> = octets.into();
         let reading = {
-            let node = Arc::clone(&node);
+            let (node, octets) = (Arc::clone(&node), Arc::clone(&octets));
             self.node().blocking.run(move || read(&node, &to, &octets))
         };
-        let taken = match reading.await.ok_or(NotTaken)? {
-            Read::Nothing(taken) => taken,
-            Read::Claims(message, claims) => {
-                let (reply, answer) = oneshot::channel();
-                let report = Msg::Report { claims, reply };
-                node.messages.cast(&message, report, Share::Whole).map_err(|_| NotTaken)?;
-                let recorded = tokio::time::timeout(PATIENCE, answer).await;
-                match recorded.map_err(|_| NotTaken)?.map_err(|_| NotTaken)? {
-                    0 => MailTaken::NothingNew,
-                    _ => MailTaken::Recorded,
+        let taken = match reading.await.ok_or(NotTaken::Now)? {
+            Read::Nothing(taken) if desks.is_empty() => Ok(taken),
+            Read::Nothing(_) => self.keep(desks, octets).await,
+            Read::Claims(message, claims) => self.note(message, claims).await,
+        };
+        let kind = match taken {
+            Ok(taken) => taken.as_str(),
+            Err(NotTaken::Now) => "not_now",
+            Err(NotTaken::Full) => "full",
+        };
+        counter!("lumora_inbound_messages_total", "kind" => kind).increment(1);
+        taken
+    }
+
+    /// Has what is claimed of a message recorded.
+    async fn note(&self, message: MessageId, claims: Vec<Claim>) -> Result<MailTaken, NotTaken> {
+        let (reply, answer) = oneshot::channel();
+        let report = Msg::Report { claims, reply };
+        let cast = self.node().messages.cast(&message, report, Share::Whole);
+        cast.map_err(|_| NotTaken::Now)?;
+        let recorded = tokio::time::timeout(PATIENCE, answer).await;
+        match recorded.map_err(|_| NotTaken::Now)?.map_err(|_| NotTaken::Now)? {
+            0 => Ok(MailTaken::NothingNew),
+            _ => Ok(MailTaken::Recorded),
+        }
+    }
+
+    /// Keeps a letter for each of these.
+    async fn keep(&self, desks: Vec<Desk>, octets: Arc<[u8]>) -> Result<MailTaken, NotTaken> {
+        let keeping = async {
+            let mut taken = MailTaken::NothingNew;
+            for desk in desks {
+                if letters::keep(self, desk, Arc::clone(&octets)).await? {
+                    taken = MailTaken::Letter;
                 }
             }
+            Ok(taken)
         };
-        counter!("lumora_inbound_messages_total", "kind" => taken.as_str()).increment(1);
-        Ok(taken)
+        tokio::time::timeout(PATIENCE, keeping).await.map_err(|_| NotTaken::Now)?
     }
+}
+
+/// Where a letter lies afterwards: once for each domain, however many of its offices it names.
+fn desks(to: &[InboundAddress]) -> Vec<Desk> {
+    let mut desks: Vec<Desk> = Vec::new();
+    for address in to {
+        if let InboundAddress::Office(office, domain) = *address
+            && desks.iter().all(|desk| desk.domain != domain)
+        {
+            desks.push(Desk { office, domain });
+        }
+    }
+    desks
 }
 
 fn read(node: &Node, to: &[InboundAddress], octets: &[u8]) -> Read {
     let returned = to.iter().find_map(|address| match address {
         InboundAddress::Returned(path) => Some(*path),
-        InboundAddress::Office(_) => None,
+        InboundAddress::Office(..) => None,
     });
     match report::read(octets) {
         Report::Delivery(fates) => match returned {
@@ -180,7 +220,7 @@ fn read(node: &Node, to: &[InboundAddress], octets: &[u8]) -> Read {
         },
         Report::Feedback(complaint) => feedback(node, returned, &complaint),
         Report::AutomaticReply => Read::Nothing(MailTaken::AutomaticReply),
-        Report::Other => Read::Nothing(MailTaken::Letter),
+        Report::Other => Read::Nothing(MailTaken::Stray),
     }
 }
 

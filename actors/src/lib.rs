@@ -48,6 +48,10 @@
 //! - **Tenants take turns in a lane and none can fill it.** A tenant may take one more place while it
 //!   holds fewer than are free; so a backlog of one is no delay of another's, however it came about.
 //!   Who finds no place is turned away before its content is read from the disk.
+//! - **A pause is looked at, never waited in.** Policies in memory say what is paused; a message that
+//!   is held back leaves memory with its alarm where it was, and the alarm passes it over by what its
+//!   row tells, without a look at the message. So neither the pause nor its end writes anything for
+//!   each message.
 //! - **Two workers for each connection**: while one is on the wire the next is composed and signed
 //!   (0.3 ms with RSA-2048), as many at once as there are cores.
 
@@ -55,6 +59,7 @@ mod accounts;
 mod admission;
 mod alarm;
 mod batch;
+mod book;
 mod clock;
 mod domain;
 mod entropy;
@@ -64,18 +69,23 @@ mod gateway;
 mod governed;
 mod guardian;
 mod inbound;
+mod instance;
 mod letter;
+mod letters;
 mod machine;
 mod message;
 mod node;
 mod options;
 mod password;
+mod pausing;
 mod platform;
+mod queue;
 mod rates;
 mod recheck;
 mod registry;
 mod request;
 mod return_path;
+mod reverse_dns;
 mod sessions;
 mod signed;
 mod site;
@@ -90,13 +100,14 @@ mod unsubscribe;
 pub use ::templates::{Fault, Field, RenderFailure, Rendered, Source};
 pub use accounts::{AppChange, NewApiKey, NewApp, NewKey, Secret};
 pub use batch::MAX_BATCH;
+pub use book::{LastReply, without_addresses};
 pub use clock::{Clock, TestClock};
 pub use entropy::{Chance, NoEntropy, OsChance};
 pub use error::{
     BatchError, CancelError, ChangeError, SendError, SendRefusal, StartError, TemplateError,
 };
 pub use figures::{PlatformFigures, SiteFigures};
-pub use inbound::{InboundAddress, InboundOptions, MailTaken, NotTaken, Office};
+pub use inbound::{InboundAddress, InboundOptions, MailTaken, NotTaken};
 pub use machine::{Blocking, Machine};
 pub use mail::records::ExpectedRecord;
 pub use model::user::SESSION_LIFETIME;
@@ -104,6 +115,10 @@ pub use options::{PlatformOptions, PlatformParts};
 pub use password::{MAX_PASSWORD_CHARACTERS, MIN_PASSWORD_CHARACTERS, Password, WeakPassword};
 pub use platform::{Platform, Stopped};
 pub use projections::SessionView;
+pub use queue::{
+    Explanation, MAX_QUEUE_PAGE, MAX_RETRIES, QueueFilter, QueuePage, QueuedMessage, RecipientHold,
+    Retried, SiteReport, Waits,
+};
 pub use rates::RateDecision;
 pub use request::{Caller, IdempotencyKey, SendRequest, Sent, TemplateCall, TemplateRef};
 pub use sessions::{SessionSecret, SignInError, SignedIn};

@@ -15,6 +15,7 @@ use model::{
     AppId, Event, MessageId, RecipientIndex, StreamId, Timestamp,
     delivery::Outcome,
     message::{Command, Message, MessageEvent, Refusal, Sent, decide},
+    pause::Who,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
@@ -68,6 +69,13 @@ pub(crate) enum Msg {
         /// For the answer.
         reply: oneshot::Sender<Result<(), CancelError>>,
     },
+    /// Try again now who waits for another attempt.
+    Retry {
+        /// Who asks.
+        by: Who,
+        /// For the answer: whether anybody waited.
+        reply: oneshot::Sender<Result<bool, CancelError>>,
+    },
     /// A report came in that proves to be about it.
     Report {
         /// What it says.
@@ -108,6 +116,8 @@ pub(crate) struct State {
     under_way: UnderWay,
     /// Recipients were handed back untried: they are due, and yet it leaves.
     held_back: bool,
+    /// A pause holds back all that is open, and the alarm knows of it.
+    paused: bool,
     /// It has told itself to leave.
     asked_to_leave: bool,
     leaving: bool,
@@ -144,6 +154,7 @@ impl Actor for MessageActor {
             content: None,
             under_way: UnderWay::default(),
             held_back: false,
+            paused: false,
             asked_to_leave: false,
             leaving: false,
             _counted: counted,
@@ -171,6 +182,10 @@ impl Actor for MessageActor {
             Msg::Cancel { app, reply } => {
                 // Who asked may have gone; what was done is done.
                 reply.send(state.cancel(app).await).ok();
+            }
+            Msg::Retry { by, reply } => {
+                // Who asked may have gone; what was done is done.
+                reply.send(state.retry(by).await).ok();
             }
             Msg::Report { claims, reply } => {
                 if let Some(recorded) = state.report(claims).await {
@@ -229,7 +244,8 @@ impl State {
     fn decide(&self, command: &Command, standing: &Standing) -> Result<Decided, Refusal> {
         let absent = Message::default();
         let message = self.sourced.as_ref().map_or(&absent, Sourced::state);
-        let facts = standing.facts(self.node(), self.under_way.any());
+        let paused = self.node().sender_pause(message).is_some();
+        let facts = standing.facts(self.node(), self.under_way.any(), paused);
         let now = self.now();
         decide(message, command, &facts, now).map(|events| Decided { events, now })
     }
@@ -258,7 +274,14 @@ impl State {
         if !known {
             return Err(CancelError::Unknown);
         }
-        self.cancel_open().await
+        self.record_once(&Command::Cancel).await.map(|_| ())
+    }
+
+    /// It is due from then on, and its alarm brings it back: so many that are asked for together
+    /// come page by page.
+    async fn retry(&mut self, by: Who) -> Result<bool, CancelError> {
+        self.loaded().await.ok_or(CancelError::Internal)?;
+        self.record_once(&Command::RetryNow(by)).await.map(|events| events > 0)
     }
 
     /// Leaves memory when nothing is under way.
@@ -266,7 +289,11 @@ impl State {
         if self.under_way.any() {
             return;
         }
-        let alarm = self.sourced.as_ref().and_then(|sourced| sourced.state().next_alarm());
+        let state = self.sourced.as_ref().map(Sourced::state);
+        let alarm = state.and_then(Message::next_alarm);
+        // While it is paused, it is looked at when it expires, or when it is resumed.
+        let expiry = state.and_then(Message::accepted).map(|(_, accepted)| accepted.expires_at);
+        let alarm = if self.paused { alarm.and(expiry) } else { alarm };
         if self.held_back {
             let node = self.node();
             node.bell.rest(self.id(), node.now(), &node.lots);

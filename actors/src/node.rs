@@ -10,7 +10,7 @@ use std::{
 
 use eventlog::Vault;
 use mail::{
-    dns::route::{RouteOptions, Router},
+    dns::route::{Route, RouteOptions, Router},
     policy::{Policies, PolicyOptions},
     smtp::{ClientOptions, TlsClient},
 };
@@ -21,12 +21,15 @@ use tokio::sync::{Notify, Semaphore};
 use crate::{
     admission::Admission,
     alarm::Bell,
+    book::Book,
     clock::Clock,
     domain::DomainActor,
     entropy::Lots,
     error::StartError,
     figures::Figures,
+    instance::InstanceActor,
     letter::Press,
+    letters::Rations,
     machine::{Blocking, Machine},
     message::MessageActor,
     options::{PlatformOptions, PlatformParts},
@@ -61,16 +64,19 @@ pub(crate) struct Node {
     pub(crate) rules: Rules,
     pub(crate) gates: Gates,
     pub(crate) bell: Bell,
+    pub(crate) book: Book,
     pub(crate) messages: Arc<Registry<MessageActor>>,
     pub(crate) sites: Arc<Registry<SiteActor>>,
     pub(crate) tenants: Arc<Registry<TenantActor>>,
     pub(crate) domains: Arc<Registry<DomainActor>>,
+    pub(crate) instances: Arc<Registry<InstanceActor>>,
     pub(crate) templates: Arc<Registry<TemplateActor>>,
     pub(crate) suppressions: Arc<Registry<SuppressionActor>>,
     pub(crate) renderer: Renderer,
     pub(crate) users: Arc<Registry<UserActor>>,
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
+    pub(crate) rations: Rations,
     phase: AtomicU8,
     phase_moved: Notify,
 }
@@ -125,6 +131,7 @@ impl Node {
             read,
             router: Router::new(resolver, routes),
             bell: Bell::default(),
+            book: Book::default(),
             admission: Admission::new(options.max_admitted, options.max_admitted_bytes),
             press: Press::new(),
             in_flight: Semaphore::new(options.max_in_flight),
@@ -134,12 +141,14 @@ impl Node {
             sites: Registry::new(MOST_SITES, node.clone()),
             tenants: Registry::new(MOST_OWNERS, node.clone()),
             domains: Registry::new(MOST_OWNERS, node.clone()),
+            instances: Registry::new(MOST_OWNERS, node.clone()),
             templates: Registry::new(MOST_OWNERS, node.clone()),
             suppressions: Registry::new(MOST_OWNERS, node.clone()),
             renderer: Renderer::new(),
             users: Registry::new(MOST_OWNERS, node.clone()),
             passwords: Passwords::new(blocking),
             throttle: Throttle::new(),
+            rations: Rations::new(),
             phase: AtomicU8::new(Phase::Running as u8),
             phase_moved: Notify::new(),
             lots: Lots::new(chance),
@@ -151,6 +160,22 @@ impl Node {
             options,
             figures,
         }))
+    }
+
+    /// The names of the hosts on a way; of none, the relay's.
+    pub(crate) fn hosts_of<'a>(
+        &'a self,
+        route: Option<&'a Route>,
+    ) -> impl Iterator<Item = &'a str> + use<'a> {
+        let relay = self.options.smarthost.as_ref().filter(|_| route.is_none());
+        let relay = relay.map(|relay| &*relay.host);
+        route.into_iter().flat_map(|route| &route.hosts).map(|host| &*host.name).chain(relay)
+    }
+
+    /// What a site is called: by the identity of its mail hosts, or as the relay is.
+    pub(crate) fn site_name<'a>(&'a self, route: Option<&'a Route>) -> &'a str {
+        let relay = || self.options.smarthost.as_ref().map_or("", |relay| &*relay.host);
+        route.map_or_else(relay, |route| route.site.as_str())
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -165,6 +190,7 @@ impl Node {
     /// Whether nobody is at work on anything.
     pub(crate) fn is_empty(&self) -> bool {
         let owners = self.tenants.len() + self.users.len() + self.domains.len();
+        let owners = owners + self.instances.len();
         let lists = self.templates.len() + self.suppressions.len();
         self.messages.len() + owners + lists == 0
     }

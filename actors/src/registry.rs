@@ -248,6 +248,14 @@ impl<A: Resident> Registry<A> {
         }
     }
 
+    /// What there is to say of each, by its key and desk.
+    pub(crate) fn survey<T>(&self, say: impl Fn(&A::Key, &A::Desk) -> T) -> Vec<T> {
+        let shards = self.shards.iter().map(|shard| {
+            shard.lock().iter().map(|(key, place)| say(key, &place.desk)).collect::<Vec<_>>()
+        });
+        shards.flatten().collect()
+    }
+
     fn claim(&self, share: Share) -> bool {
         let limit = match share {
             Share::Whole => self.most,

@@ -25,7 +25,7 @@ use self::queue::FairQueue;
 pub(crate) use self::{
     answer::Answer,
     gate::Gates,
-    job::{Job, SiteKey, Way},
+    job::{Hosts, Job, SiteKey, Way},
     lane::Lane,
     usage::busiest,
 };

@@ -31,8 +31,8 @@ impl Aggregate for Tenant {
         event.encode()
     }
 
-    fn evolve(&mut self, event: &TenantEvent, _at: Timestamp) {
-        Self::evolve(self, event);
+    fn evolve(&mut self, event: &TenantEvent, at: Timestamp) {
+        Self::evolve(self, event, at);
     }
 }
 

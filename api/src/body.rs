@@ -29,7 +29,9 @@ pub(crate) struct JsonBody<T, const MAX_BYTES: usize = { usize::MAX }> {
 
 /// A body of the portal: texts and lists that people write. Strangers may send some of them, so
 /// they are not let send as much as a message may have.
-pub(crate) type SmallJsonBody<T> = JsonBody<T, { 256 * 1024 }>;
+pub(crate) type SmallJsonBody<T> = JsonBody<T, SMALL_BODY>;
+/// The same in bytes.
+pub(crate) const SMALL_BODY: usize = 256 * 1024;
 
 impl<'a, T: Type, const MAX_BYTES: usize> ApiExtractor<'a> for JsonBody<T, MAX_BYTES> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
@@ -82,7 +84,7 @@ impl Unread {
     }
 
     /// All of it, when it is JSON within the bounds.
-    async fn json(
+    pub(crate) async fn json(
         &mut self,
         request: &Request,
         options: &ApiOptions,

@@ -171,7 +171,7 @@ fn admit(request: &Request, shared: &Shared, scope: Scope) -> Result<Caller, Pro
     Ok(Caller { tenant: key.tenant, app: key.app, key: key.id })
 }
 
-fn address(request: &Request, shared: &Shared) -> Option<std::net::IpAddr> {
+pub(crate) fn address(request: &Request, shared: &Shared) -> Option<std::net::IpAddr> {
     peer::address(request, &shared.options.trusted_proxies)
 }
 

@@ -24,7 +24,7 @@ use crate::{operations::operations, problem::ErrorBody, wire};
 const ABOUT: &str = include_str!("document/about.md");
 
 /// Sections of the document, in reading order.
-const TOPICS: [&str; 10] = [
+const TOPICS: [&str; 11] = [
     "Sending",
     "Messages",
     "Insight",
@@ -33,11 +33,12 @@ const TOPICS: [&str; 10] = [
     "Account",
     "Apps",
     "Domains",
+    "Delivery",
     "Audit",
     "System",
 ];
 /// Schemas of what is sent to us: they refuse unknown fields.
-const CLOSED: [&str; 16] = [
+const CLOSED: [&str; 17] = [
     "Registration",
     "Credentials",
     "PasswordChange",
@@ -45,6 +46,7 @@ const CLOSED: [&str; 16] = [
     "AppChangeBody",
     "NewKeyBody",
     "NewDomainBody",
+    "PauseBody",
     "Scopes",
     "SendEmail",
     "Sender",

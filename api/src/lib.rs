@@ -28,6 +28,7 @@ mod edge;
 mod fields;
 mod json;
 mod operations;
+mod operator;
 mod params;
 mod parts;
 mod peer;
@@ -48,6 +49,7 @@ use poem_openapi::OpenApi as _;
 
 pub use self::{
     document::document,
+    operator::OperatorToken,
     parts::{ApiOptions, ApiParts, RenderMetrics},
     peer::{InvalidNetwork, Network},
     serve::serve,
@@ -64,5 +66,6 @@ pub fn app(parts: ApiParts) -> impl Endpoint<Output = Response> {
             });
         route.at(path, methods)
     });
-    edge::Edge::new(unsubscribe::routes(docs::routes(routes)), parts::Shared::new(parts))
+    let routes = operator::routes(unsubscribe::routes(docs::routes(routes)));
+    edge::Edge::new(routes, parts::Shared::new(parts))
 }

@@ -24,7 +24,10 @@ use self::{
 };
 use crate::{
     parts::Shared,
-    portal::{accounts::Accounts, apps::Apps, audit::Audit, domains::Domains},
+    portal::{
+        accounts::Accounts, alerts::Alerts, apps::Apps, audit::Audit, delivery::Delivery,
+        domains::Domains, letters::Letters,
+    },
     problem::{Code, Problem},
 };
 
@@ -39,6 +42,9 @@ pub(crate) type Operations = (
     Accounts,
     Apps,
     Domains,
+    Letters,
+    Alerts,
+    Delivery,
     Audit,
     SystemOperations,
 );
@@ -55,6 +61,9 @@ pub(crate) const fn operations() -> Operations {
         Accounts,
         Apps,
         Domains,
+        Letters,
+        Alerts,
+        Delivery,
         Audit,
         SystemOperations,
     )

@@ -6,7 +6,8 @@
 
 use actors::IdempotencyKey;
 use model::{
-    ApiKeyId, AppId, DomainId, MessageId, StreamId, Timestamp, address::EmailAddress, message::Tag,
+    ApiKeyId, AppId, DomainId, LetterId, MessageId, StreamId, Timestamp, address::EmailAddress,
+    message::Tag,
 };
 use poem::{Request, RequestBody, Result};
 use poem_openapi::{
@@ -22,6 +23,7 @@ use crate::{
         apps::EXAMPLE_APP,
         domains::EXAMPLE_DOMAIN,
         keys::EXAMPLE_KEY,
+        letters::EXAMPLE_LETTER,
         message::{EXAMPLE_ID, EventKind},
         stats::{GroupName, IntervalName},
     },
@@ -228,7 +230,8 @@ asked_id! {
     AppId, EXAMPLE_APP, "an app";
     ApiKeyId, EXAMPLE_KEY, "an API key";
     DomainId, EXAMPLE_DOMAIN, "a domain";
-    StreamId, EXAMPLE_DOMAIN, "a tenant, user, domain, template, message or suppression";
+    LetterId, EXAMPLE_LETTER, "a letter";
+    StreamId, EXAMPLE_DOMAIN, "a tenant, user, domain, template, message, suppression or letter";
 }
 
 /// The `type` of a recorded event.

@@ -9,6 +9,7 @@ use projections::ReadModels;
 use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
+    operator::OperatorToken,
     peer::Network,
     problem::{Code, Problem},
 };
@@ -56,6 +57,8 @@ pub struct ApiOptions {
     pub trusted_proxies: Vec<Network>,
     /// Whether anybody may register a tenant.
     pub registration_open: bool,
+    /// By what those who run the server are known; `None`: there is no way in for them.
+    pub operator: Option<OperatorToken>,
     /// Largest request body, in bytes.
     pub max_body_bytes: usize,
     /// Longest silence within a body.
@@ -86,6 +89,7 @@ impl Default for ApiOptions {
             public_url: "http://127.0.0.1:8080".to_owned(),
             trusted_proxies: Vec::new(),
             registration_open: false,
+            operator: None,
             max_body_bytes: 40 * 1024 * 1024,
             body_idle: Duration::from_secs(15),
             body_deadline: Duration::from_mins(2),

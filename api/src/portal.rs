@@ -1,17 +1,21 @@
-//! What people do, signed in to the portal: their account, apps, keys, domains and audit.
+//! What people do, signed in to the portal: their account, apps, keys, domains, delivery and
+//! audit.
 //!
 //! # Why
-//! - **Four small structs of operations instead of one**: poem-openapi wants all operations of a
+//! - **Small structs of operations instead of one**: poem-openapi wants all operations of a
 //!   struct in one block, and nobody reads a block of a thousand lines.
 //! - **A session is looked up anew for every request**: who was signed out is out.
 
 pub(crate) mod accounts;
+pub(crate) mod alerts;
 pub(crate) mod apps;
 pub(crate) mod audit;
 mod cookie;
+pub(crate) mod delivery;
 pub(crate) mod domains;
+pub(crate) mod letters;
 mod origin;
-mod problems;
+pub(crate) mod problems;
 mod session;
 mod text;
 
@@ -31,6 +35,8 @@ pub(crate) enum Topic {
     Apps,
     /// Add the domains that you send from, and prove that they are yours.
     Domains,
+    /// Pause the delivery of your mail, and resume it.
+    Delivery,
     /// Read what was recorded of all that is yours.
     Audit,
 }

@@ -37,6 +37,7 @@ pub(crate) enum Code {
     AlreadyExists,
     TemplateChanged,
     LimitReached,
+    PausedByOperator,
     KeyNotPublished,
     PayloadTooLarge,
     UnsupportedMediaType,
@@ -155,6 +156,11 @@ impl Code {
                 S::CONFLICT,
                 "limit_reached",
                 "There are as many of these as there may be: remove one first.",
+            ),
+            Self::PausedByOperator => (
+                S::CONFLICT,
+                "paused_by_operator",
+                "Those who run the server paused this: only they resume it.",
             ),
             Self::PayloadTooLarge => (
                 S::PAYLOAD_TOO_LARGE,

@@ -23,6 +23,7 @@ use crate::{
             EventKind, EventWire, MessageAnswer, MessageWire, RecipientWire, ResponseWire,
             SmtpWire, TemplateUsed, TlsRuleWire, TlsWire, VerificationWire,
         },
+        pauses::PauseWire,
         send::Sender,
     },
 };
@@ -74,8 +75,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A message as it stands at `now`.
-    pub(crate) fn message(&mut self, view: &MessageView, now: Timestamp) -> MessageAnswer {
+    /// A message as it stands at `now`, held back by this pause.
+    pub(crate) fn message(
+        &mut self,
+        view: &MessageView,
+        now: Timestamp,
+        paused: Option<PauseWire>,
+    ) -> MessageAnswer {
         let head = self.head(view.id, &view.head);
         let about = About { id: view.id, head: head.as_deref() };
         let sent_at =
@@ -99,27 +105,42 @@ impl<'a> Reader<'a> {
                 .as_ref()
                 .map(|used| TemplateUsed { id: used.id.to_string(), version: used.version }),
             size_bytes: view.accepted.size,
+            paused,
         };
         let events = view.events.iter();
         MessageAnswer {
             message,
             recipients: recipients(view, &about),
-            events: events.map(|event| about.event(event.id, event.at, &event.event)).collect(),
+            events: events
+                .filter_map(|event| about.event(event.id, event.at, &event.event))
+                .collect(),
         }
     }
 
-    /// One event of a message, with the message's subject.
+    /// What an event of a message tells that a server said; `None` when it tells nothing.
+    pub(crate) fn said(&mut self, view: &MessageView, event: EventId) -> Option<ResponseWire> {
+        let head = self.head(view.id, &view.head);
+        let about = About { id: view.id, head: head.as_deref() };
+        let event = &view.events.iter().find(|known| known.id == event)?.event;
+        let told = match event {
+            MessageEvent::Returned(returned) => about.told(returned),
+            other => about.smtp(attempt_of(other)?),
+        };
+        Some(response(told))
+    }
+
+    /// One event of a message, with the message's subject; `None` for one that is not shown.
     pub(crate) fn event(
         &mut self,
         message: (MessageId, &ContentLocation),
         id: EventId,
         at: Timestamp,
         event: &MessageEvent,
-    ) -> (EventWire, Option<String>) {
+    ) -> Option<(EventWire, Option<String>)> {
         let (message, location) = message;
         let head = self.head(message, location);
         let about = About { id: message, head: head.as_deref() };
-        (about.event(id, at, event), head.as_ref().map(|head| head.subject.clone()))
+        Some((about.event(id, at, event)?, head.as_ref().map(|head| head.subject.clone())))
     }
 }
 
@@ -146,11 +167,15 @@ fn recipients(view: &MessageView, about: &About<'_>) -> Vec<RecipientWire> {
             },
         };
         if let Some(recipient) = recipients.get_mut(of.as_usize()) {
-            let SmtpWire { code, enhanced_code, message, mx, .. } = told;
-            recipient.last_response = Some(ResponseWire { code, enhanced_code, message, mx });
+            recipient.last_response = Some(response(told));
         }
     }
     recipients
+}
+
+fn response(told: SmtpWire) -> ResponseWire {
+    let SmtpWire { code, enhanced_code, message, mx, .. } = told;
+    ResponseWire { code, enhanced_code, message, mx }
 }
 
 const fn attempt_of(event: &MessageEvent) -> Option<&Attempt> {
@@ -174,7 +199,7 @@ impl About<'_> {
         Some(recipient.mailbox.email.to_string())
     }
 
-    fn event(&self, id: EventId, at: Timestamp, event: &MessageEvent) -> EventWire {
+    fn event(&self, id: EventId, at: Timestamp, event: &MessageEvent) -> Option<EventWire> {
         let wire = EventWire {
             id: id.to_string(),
             kind: EventKind::Accepted,
@@ -187,7 +212,7 @@ impl About<'_> {
             suppression_reason: None,
             smtp: None,
         };
-        match event {
+        Some(match event {
             MessageEvent::Accepted(_) => wire,
             MessageEvent::Scheduled(event) => EventWire {
                 kind: EventKind::Scheduled,
@@ -233,7 +258,9 @@ impl About<'_> {
                 kind: EventKind::Complained,
                 ..self.with_recipient(wire, event.recipient)
             },
-        }
+            // That it is tried earlier says nothing that the attempt does not.
+            MessageEvent::RetryRequested(_) => return None,
+        })
     }
 
     fn with_recipient(&self, wire: EventWire, recipient: RecipientIndex) -> EventWire {

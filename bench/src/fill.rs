@@ -138,8 +138,12 @@ impl Writer {
         let mut events: Vec<MessageEvent> = vec![accepted.into()];
         if number.is_multiple_of(10) {
             let next_attempt_at = at.plus(std::time::Duration::from_mins(5));
-            let deferred =
-                Deferred { attempt: attempt(1), next_attempt_at, outcome_unknown: false };
+            let deferred = Deferred {
+                attempt: attempt(1),
+                next_attempt_at,
+                outcome_unknown: false,
+                trouble: None,
+            };
             events.push(deferred.into());
         }
         events.push(Delivered { attempt: attempt(2) }.into());

@@ -58,6 +58,8 @@ pub enum Purpose {
     ReplyText = 6,
     /// What a version of a template says.
     Template = 7,
+    /// A letter that came to an office, and its head.
+    Letter = 8,
 }
 
 impl Purpose {
@@ -71,6 +73,7 @@ impl Purpose {
             Self::DkimPrivateKey => "lumora 2026-11 vault seal dkim private key",
             Self::ReplyText => "lumora 2026-11 vault seal reply text",
             Self::Template => "lumora 2026-11 vault seal template",
+            Self::Letter => "lumora 2026-11 vault seal letter",
         }
     }
 }
@@ -94,6 +97,8 @@ pub enum HashPurpose {
     ReturnPath,
     /// The link by which a recipient of bulk mail unsubscribes.
     Unsubscribe,
+    /// A letter that came to an office, and the place that it came to, of which its id is made.
+    Letter,
 }
 
 impl HashPurpose {
@@ -108,6 +113,7 @@ impl HashPurpose {
             Self::Suppression => "lumora 2026-11 vault hash suppression",
             Self::ReturnPath => "lumora 2026-11 vault hash return path",
             Self::Unsubscribe => "lumora 2026-11 vault hash unsubscribe",
+            Self::Letter => "lumora 2026-11 vault hash letter",
         }
     }
 }

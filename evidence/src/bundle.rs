@@ -76,12 +76,8 @@ pub(crate) fn sealed_reply(recorded: &Recorded) -> Option<SealedText> {
     }
 }
 
-/// Opens the text of a reply.
-pub(crate) fn open_reply(
-    key: &ReplyKey,
-    message: MessageId,
-    sealed: &SealedText,
-) -> Option<String> {
+/// Opens the text of a reply to `message`; `None` when it is not sealed with this key.
+pub fn open_reply(key: &ReplyKey, message: MessageId, sealed: &SealedText) -> Option<String> {
     let sealed = eventlog::Sealed::from_base64(&sealed.0).ok()?;
     let plain = key.open(message.as_bytes(), &sealed).ok()?;
     Some(String::from_utf8_lossy(&plain).into_owned())

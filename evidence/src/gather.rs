@@ -87,8 +87,9 @@ fn read(log: &dyn EventLog, message: MessageId) -> Result<Vec<Recorded>, GatherE
     }
 }
 
-/// The key to the replies, which lies in the message's head.
-fn reply_key(
+/// The key to the replies, which lies in the message's head; `first` is the message's first event.
+/// `None` once the content was forgotten, or when it cannot be read. Blocks on the disk.
+pub fn reply_key(
     log: &dyn EventLog,
     vault: &Vault,
     message: MessageId,

@@ -22,6 +22,6 @@ mod bundle;
 mod gather;
 mod verify;
 
-pub use bundle::{Bundle, Proved};
-pub use gather::{GatherError, MAX_EVENTS, gather};
+pub use bundle::{Bundle, Proved, open_reply};
+pub use gather::{GatherError, MAX_EVENTS, gather, reply_key};
 pub use verify::{Flaw, MAX_BUNDLE_BYTES, Report, verify};

@@ -11,6 +11,7 @@
 //! told a minute-old "no": [`Resolver::fresh`] looks past both caches.
 
 mod address;
+mod pointer;
 pub mod route;
 pub mod secure;
 mod source;
@@ -36,6 +37,7 @@ use tokio::time::Instant;
 
 pub use self::{
     address::may_be_dialled,
+    pointer::{Pointer, pointer},
     source::{Found, LookingUp, NameRecord, NameSource, RecordKind},
 };
 

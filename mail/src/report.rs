@@ -88,6 +88,39 @@ pub enum Report {
     Other,
 }
 
+/// Two fields that people know a message by, decoded, each in one line of at most
+/// [`MAX_REPLY_OCTETS`].
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Headline {
+    /// Who says that they wrote it.
+    pub from: Option<String>,
+    /// What they say that it is about.
+    pub subject: Option<String>,
+}
+
+// An address that is printed by mistake must not become a leak.
+impl std::fmt::Debug for Headline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Headline")
+    }
+}
+
+/// The fields `From` and `Subject` of a message.
+pub fn headline(octets: &[u8]) -> Headline {
+    let octets = shallow(octets.get(..MAX_OCTETS).unwrap_or(octets));
+    let Some(message) = MessageParser::default().parse_headers(octets) else {
+        return Headline::default();
+    };
+    let from = message.from().and_then(|from| from.first()).and_then(|from| {
+        let address = from.address.as_deref()?;
+        Some(match from.name.as_deref() {
+            Some(name) => one_line(&format!("{name} <{address}>")),
+            None => one_line(address),
+        })
+    });
+    Headline { from, subject: message.subject().map(one_line) }
+}
+
 /// Reads a message.
 pub fn read(octets: &[u8]) -> Report {
     let octets = shallow(octets.get(..MAX_OCTETS).unwrap_or(octets));

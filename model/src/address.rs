@@ -320,6 +320,13 @@ text_type!(
     |text| DisplayName::parse(text)?.ok_or(InvalidAddress::Name)
 );
 
+/// Names are kept as A-labels in lower case, so they are equal and hashed as their text is.
+impl std::borrow::Borrow<str> for DomainName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Debug for DomainName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -5,13 +5,18 @@
 
 mod bounce;
 mod tls;
+mod trouble;
 
 use std::{fmt, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::bounce::{BounceClass, TEXT_RULES, TextRule};
+pub use self::bounce::{
+    BasicRule, BounceClass, BounceRules, Codes, Details, EnhancedRule, InvalidRules, Rejection,
+    TextRule,
+};
 pub use self::tls::{Tls, TlsDemand, TlsFailure, TlsRule, Verification};
+pub use self::trouble::{Trouble, site_of};
 
 /// Longest reply text that is kept, in octets. RFC 5321 limits a line to 512; replies of several
 /// lines are joined and cut here.
@@ -318,7 +323,8 @@ impl fmt::Debug for Diagnosis {
 impl Diagnosis {
     /// The class of a bounce that came as a report.
     pub fn class(&self) -> BounceClass {
-        bounce::classify_report(self)
+        let Self { code, enhanced, text } = self;
+        BounceRules::shipped().class(Rejection::reported(*code, *enhanced), text)
     }
 }
 
@@ -384,27 +390,13 @@ fn reply_verdict(stage: Stage, reply: &Reply) -> Verdict {
 }
 
 fn permanent_verdict(stage: Stage, reply: &Reply) -> Verdict {
-    // "Too many recipients" in its permanent spelling (RFC 5321, section 4.5.3.1.10).
-    let too_many = reply.enhanced.is_some_and(|code| (code.subject, code.detail) == (5, 3));
-    if too_many && stage == Stage::RcptTo {
+    let Some(rejection) = Rejection::in_session(stage, reply.code, reply.enhanced) else {
         return Verdict::Deferred;
-    }
-    match stage {
-        // The server refuses to talk, not this recipient: another host or day may answer.
-        Stage::Dns
-        | Stage::Connect
-        | Stage::Greeting
-        | Stage::Hello
-        | Stage::StartTls
-        | Stage::Auth => Verdict::Deferred,
-        Stage::MailFrom | Stage::RcptTo | Stage::Data | Stage::Transfer | Stage::EndOfData => {
-            let class = bounce::classify(stage, reply);
-            // A full mailbox is emptied some day, whatever the first digit says.
-            if class == BounceClass::MailboxFull {
-                return Verdict::Deferred;
-            }
-            Verdict::Bounced(class)
-        }
+    };
+    match BounceRules::shipped().class(rejection, &reply.text) {
+        // A full mailbox is emptied some day, whatever the first digit says.
+        BounceClass::MailboxFull => Verdict::Deferred,
+        class => Verdict::Bounced(class),
     }
 }
 

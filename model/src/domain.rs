@@ -10,11 +10,17 @@ use std::time::Duration;
 
 use psl::Psl as _;
 
-use crate::{address::DomainName, event::events, time::Timestamp};
+use crate::{
+    address::DomainName,
+    event::events,
+    pause::{self, Pause, PausedByOperator},
+    time::Timestamp,
+};
 
 pub use events::{
     CheckedRecord, DkimAlgorithm, DkimKeyAdded, DkimKeyRetired, DomainAdded, DomainChecked,
-    DomainRemoved, DomainStatus, RecordPurpose, RecordStatus, Selector,
+    DomainPaused, DomainRemoved, DomainResumed, DomainStatus, RecordPurpose, RecordStatus,
+    Selector,
 };
 
 events! {
@@ -30,6 +36,10 @@ events! {
         DomainChecked = "domain.checked" v 1,
         /// The tenant gave the domain up.
         DomainRemoved = "domain.removed" v 1,
+        /// Nothing that the domain sends is delivered for now.
+        DomainPaused = "domain.paused" v 1,
+        /// Its mail is delivered again.
+        DomainResumed = "domain.resumed" v 1,
     }
 }
 
@@ -59,6 +69,7 @@ pub struct Domain {
     shown: Option<(Selector, Timestamp)>,
     signing: Vec<Selector>,
     returns_bounces: bool,
+    paused: Option<Pause>,
 }
 
 impl Domain {
@@ -85,6 +96,10 @@ impl Domain {
                 self.checked_at = Some(at);
             }
             DomainEvent::DomainRemoved(_) => self.removed = true,
+            DomainEvent::DomainPaused(paused) => {
+                self.paused = Some(Pause { since: at, by: paused.by });
+            }
+            DomainEvent::DomainResumed(_) => self.paused = None,
         }
     }
 
@@ -141,8 +156,12 @@ pub enum Command {
     RecordCheck(Vec<CheckedRecord>),
     /// Sign with new keys, once their records are seen.
     Rotate(Vec<DkimKeyAdded>),
-    /// Give it up.
+    /// Give it up. What waits because it is paused is delivered then.
     Remove,
+    /// Deliver nothing that it sends for now.
+    Pause(DomainPaused),
+    /// Deliver again.
+    Resume(DomainResumed),
 }
 
 /// Why a command is not carried out.
@@ -172,6 +191,9 @@ pub enum Refusal {
     /// The keys in use were never seen in the DNS: publish those first.
     #[error("the present key was not seen in the DNS yet")]
     KeyNotShown,
+    /// It is not theirs to resume.
+    #[error(transparent)]
+    PausedByOperator(#[from] PausedByOperator),
 }
 
 /// The events that `command` leads to, or why it is refused.
@@ -213,6 +235,16 @@ pub fn decide(
         Command::Remove => {
             domain.added().ok_or(Refusal::Unknown)?;
             Ok(vec![DomainRemoved {}.into()])
+        }
+        Command::Pause(paused) => {
+            domain.added().ok_or(Refusal::Unknown)?;
+            let news = pause::begins(domain.paused, paused.by);
+            Ok(news.then(|| paused.clone().into()).into_iter().collect())
+        }
+        Command::Resume(resumed) => {
+            domain.added().ok_or(Refusal::Unknown)?;
+            let news = pause::ends(domain.paused, resumed.by)?;
+            Ok(news.then(|| resumed.clone().into()).into_iter().collect())
         }
     }
 }

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    domain::DomainEvent, message::MessageEvent, stream::StreamId, suppression::SuppressionEvent,
-    template::TemplateEvent, tenant::TenantEvent, user::UserEvent,
+    domain::DomainEvent, instance::InstanceEvent, letter::LetterEvent, message::MessageEvent,
+    stream::StreamId, suppression::SuppressionEvent, template::TemplateEvent, tenant::TenantEvent,
+    user::UserEvent,
 };
 
 /// Longest event, in octets of JSON.
@@ -177,6 +178,10 @@ pub enum Event {
     Template(TemplateEvent),
     /// Of an address on a suppression list.
     Suppression(SuppressionEvent),
+    /// Of a letter that came to an office.
+    Letter(LetterEvent),
+    /// Of the instance.
+    Instance(InstanceEvent),
 }
 
 impl Event {
@@ -192,6 +197,8 @@ impl Event {
             StreamId::Suppression(_) => {
                 SuppressionEvent::decode(&kind, v, data).map(Self::Suppression)
             }
+            StreamId::Letter(_) => LetterEvent::decode(&kind, v, data).map(Self::Letter),
+            StreamId::Instance(_) => InstanceEvent::decode(&kind, v, data).map(Self::Instance),
         }
     }
 
@@ -204,6 +211,8 @@ impl Event {
             Self::User(event) => event.kind(),
             Self::Template(event) => event.kind(),
             Self::Suppression(event) => event.kind(),
+            Self::Letter(event) => event.kind(),
+            Self::Instance(event) => event.kind(),
         }
     }
 }

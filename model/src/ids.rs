@@ -170,6 +170,14 @@ id!(
     SuppressionId, "sup_"
 );
 id!(
+    /// A letter that came to an office.
+    LetterId, "let_"
+);
+id!(
+    /// This installation, which has one log.
+    InstanceId, "ins_"
+);
+id!(
     /// One email with all its recipients.
     MessageId, "msg_"
 );

@@ -17,8 +17,12 @@ pub mod delivery;
 pub mod domain;
 pub mod event;
 pub mod ids;
+pub mod instance;
+pub mod letter;
 pub mod message;
+pub mod pause;
 pub mod profile;
+pub mod reclassification;
 pub mod retry;
 pub mod shaping;
 pub mod stream;
@@ -31,8 +35,8 @@ pub mod user;
 
 pub use event::Event;
 pub use ids::{
-    ApiKeyId, AppId, DomainId, EventId, MessageId, RecipientIndex, SuppressionId, TemplateId,
-    TenantId, UserId,
+    ApiKeyId, AppId, DomainId, EventId, InstanceId, LetterId, MessageId, RecipientIndex,
+    SuppressionId, TemplateId, TenantId, UserId,
 };
 pub use stream::StreamId;
 pub use time::Timestamp;

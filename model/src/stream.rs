@@ -4,7 +4,10 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::ids::{DomainId, InvalidId, MessageId, SuppressionId, TemplateId, TenantId, UserId};
+use crate::ids::{
+    DomainId, InstanceId, InvalidId, LetterId, MessageId, SuppressionId, TemplateId, TenantId,
+    UserId,
+};
 
 /// Whose events: the identity of an aggregate. Written as the aggregate's own identifier.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +24,10 @@ pub enum StreamId {
     Template(TemplateId),
     /// An address that an app may or may not send to.
     Suppression(SuppressionId),
+    /// A letter that came to an office.
+    Letter(LetterId),
+    /// The instance, with the receivers that are paused.
+    Instance(InstanceId),
 }
 
 impl StreamId {
@@ -36,6 +43,8 @@ impl StreamId {
             Self::User(id) => (4, id.as_bytes()),
             Self::Template(id) => (5, id.as_bytes()),
             Self::Suppression(id) => (6, id.as_bytes()),
+            Self::Letter(id) => (8, id.as_bytes()),
+            Self::Instance(id) => (7, id.as_bytes()),
         };
         let mut bytes = [kind; Self::LEN];
         if let Some(rest) = bytes.get_mut(1..) {
@@ -54,6 +63,8 @@ impl StreamId {
             4 => Some(Self::User(UserId::from_bytes(id))),
             5 => Some(Self::Template(TemplateId::from_bytes(id))),
             6 => Some(Self::Suppression(SuppressionId::from_bytes(id))),
+            8 => Some(Self::Letter(LetterId::from_bytes(id))),
+            7 => Some(Self::Instance(InstanceId::from_bytes(id))),
             _ => None,
         }
     }
@@ -68,6 +79,8 @@ impl fmt::Display for StreamId {
             Self::User(id) => id.fmt(f),
             Self::Template(id) => id.fmt(f),
             Self::Suppression(id) => id.fmt(f),
+            Self::Letter(id) => id.fmt(f),
+            Self::Instance(id) => id.fmt(f),
         }
     }
 }
@@ -89,6 +102,8 @@ impl FromStr for StreamId {
             Some(UserId::PREFIX) => text.parse().map(Self::User),
             Some(TemplateId::PREFIX) => text.parse().map(Self::Template),
             Some(SuppressionId::PREFIX) => text.parse().map(Self::Suppression),
+            Some(LetterId::PREFIX) => text.parse().map(Self::Letter),
+            Some(InstanceId::PREFIX) => text.parse().map(Self::Instance),
             _ => Err(InvalidId),
         }
     }
@@ -120,6 +135,8 @@ mod tests {
             StreamId::User(UserId::from_bytes([4; 16])),
             StreamId::Template(TemplateId::from_bytes([5; 16])),
             StreamId::Suppression(SuppressionId::from_bytes([6; 16])),
+            StreamId::Letter(LetterId::from_bytes([8; 16])),
+            StreamId::Instance(InstanceId::THIS),
         ] {
             assert_eq!(StreamId::from_bytes(stream.to_bytes()), Some(stream));
             assert_eq!(stream.to_string().parse(), Ok(stream));

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    delivery::Stage,
+    delivery::{BounceClass, Stage},
     event::{RecipientHash, SealedText, events},
     ids::{AppId, RecipientIndex, TenantId},
     message::{Accepted, MessageEvent, SuppressionReason},
@@ -114,22 +114,26 @@ pub fn follows_from(
     event: &MessageEvent,
     accepted: &Accepted,
 ) -> Option<(RecipientIndex, SuppressionReason)> {
-    let bounced = match event {
-        MessageEvent::Bounced(bounced) => bounced,
-        // A report names its recipient.
-        MessageEvent::Returned(returned) => {
-            let listed = returned.class.suppresses();
-            return listed.then_some((returned.recipient, SuppressionReason::Bounce));
+    let (recipient, class, stage) = match event {
+        MessageEvent::Bounced(bounced) => {
+            (bounced.attempt.recipient, bounced.class, Some(bounced.attempt.stage))
         }
+        MessageEvent::Returned(returned) => (returned.recipient, returned.class, None),
         MessageEvent::Complained(complained) => {
             return Some((complained.recipient, SuppressionReason::Complaint));
         }
         _ => return None,
     };
-    let stage = bounced.attempt.stage;
-    let names_one = matches!(stage, Stage::Dns | Stage::RcptTo) || accepted.recipients.len() == 1;
-    let listed = bounced.class.suppresses() && names_one;
-    listed.then_some((bounced.attempt.recipient, SuppressionReason::Bounce))
+    let listed = bounce_lists(class, stage, accepted);
+    listed.then_some((recipient, SuppressionReason::Bounce))
+}
+
+/// Whether a bounce of this class lists its recipient: said at this stage, or by a report (`None`),
+/// which names whom it is about.
+pub(crate) fn bounce_lists(class: BounceClass, stage: Option<Stage>, accepted: &Accepted) -> bool {
+    let names_one = stage.is_none_or(|stage| matches!(stage, Stage::Dns | Stage::RcptTo))
+        || accepted.recipients.len() == 1;
+    class.suppresses() && names_one
 }
 
 #[cfg(test)]
@@ -202,7 +206,7 @@ mod tests {
 
     #[test]
     fn an_answer_to_the_whole_message_names_nobody_of_several() {
-        use crate::{Event, MessageId, RecipientIndex, StreamId, delivery::BounceClass};
+        use crate::{Event, MessageId, RecipientIndex, StreamId};
         let read = |text: &[u8]| {
             let stream = StreamId::Message(MessageId::from_bytes([8; 16]));
             let Event::Message(event) = Event::decode(stream, text).unwrap() else { panic!() };

@@ -12,6 +12,7 @@ use crate::{
     address::DomainName,
     event::{RecipientHash, SealedText, SecretHash, events},
     ids::{ApiKeyId, AppId, UserId},
+    pause::{self, Pause, PausedByOperator, Who},
     time::Timestamp,
 };
 
@@ -39,6 +40,10 @@ events! {
         ApiKeyCreated = "tenant.api_key_created" v 1,
         /// An API key opens nothing any more.
         ApiKeyRevoked = "tenant.api_key_revoked" v 1,
+        /// Nothing of the tenant's is delivered for now.
+        TenantPaused = "tenant.paused" v 1,
+        /// Its mail is delivered again.
+        TenantResumed = "tenant.resumed" v 1,
     }
 }
 
@@ -173,12 +178,30 @@ pub struct ApiKeyRevoked {
     pub key: ApiKeyId,
 }
 
+/// See [`TenantEvent::TenantPaused`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantPaused {
+    /// Who paused.
+    pub by: Who,
+    /// Why, sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<SealedText>,
+}
+
+/// See [`TenantEvent::TenantResumed`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantResumed {
+    /// Who resumed.
+    pub by: Who,
+}
+
 /// A tenant folded from its events. [`Tenant::default`] is one that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tenant {
     exists: bool,
     users: BTreeMap<RecipientHash, UserId>,
     apps: BTreeMap<AppId, App>,
+    paused: Option<Pause>,
 }
 
 /// An app, as far as the rules need it.
@@ -203,8 +226,8 @@ enum KeyState {
 }
 
 impl Tenant {
-    /// Takes in what happened.
-    pub fn evolve(&mut self, event: &TenantEvent) {
+    /// Takes in what happened at `at`.
+    pub fn evolve(&mut self, event: &TenantEvent, at: Timestamp) {
         match event {
             TenantEvent::TenantCreated(_) => self.exists = true,
             TenantEvent::UserAdded(added) => {
@@ -222,6 +245,10 @@ impl Tenant {
             TenantEvent::ApiKeyRevoked(revoked) => {
                 self.app(revoked.app).keys.insert(revoked.key, KeyState::Revoked);
             }
+            TenantEvent::TenantPaused(paused) => {
+                self.paused = Some(Pause { since: at, by: paused.by });
+            }
+            TenantEvent::TenantResumed(_) => self.paused = None,
         }
     }
 }
@@ -251,6 +278,10 @@ pub enum Command {
     CreateApiKey(ApiKeyCreated),
     /// Take an API key back.
     RevokeApiKey(ApiKeyRevoked),
+    /// Deliver nothing for now.
+    Pause(TenantPaused),
+    /// Deliver again.
+    Resume(TenantResumed),
 }
 
 /// Why a command is not carried out.
@@ -280,6 +311,9 @@ pub enum Refusal {
     /// The key would never work.
     #[error("the expiry lies in the past")]
     AlreadyExpired,
+    /// It is not theirs to resume.
+    #[error(transparent)]
+    PausedByOperator(#[from] PausedByOperator),
 }
 
 /// The events that `command` leads to, or why it is refused.
@@ -332,6 +366,11 @@ pub fn decide(
                 KeyState::Revoked => return Ok(Vec::new()),
             }
         }
+        Command::Pause(paused) if pause::begins(tenant.paused, paused.by) => paused.clone().into(),
+        Command::Resume(resumed) if pause::ends(tenant.paused, resumed.by)? => {
+            resumed.clone().into()
+        }
+        Command::Pause(_) | Command::Resume(_) => return Ok(Vec::new()),
     };
     Ok(vec![event])
 }
@@ -416,7 +455,7 @@ mod tests {
                 panic!("a tenant's event")
             };
             assert_eq!(&read, event);
-            tenant.evolve(&read);
+            tenant.evolve(&read, NOW);
         }
         decide(&tenant, when, NOW)
     }
@@ -529,5 +568,30 @@ mod tests {
             assert_eq!(serde_json::to_value(scope).unwrap(), scope.as_str());
         }
         assert_eq!(Scope::parse("email:*"), None);
+    }
+
+    fn paused(by: Who) -> TenantPaused {
+        TenantPaused { by, reason: Some(sealed()) }
+    }
+
+    #[test]
+    fn a_tenant_is_paused_until_it_is_resumed_and_by_whom_it_may_be() {
+        let user = Who::User(UserId::from_bytes([3; 16]));
+        let pause = |by| Command::Pause(paused(by));
+        let resume = |by| Command::Resume(TenantResumed { by });
+        assert_eq!(decided(&[], &pause(user)), Err(Refusal::Unknown));
+        assert_eq!(decided(&[created()], &pause(user)), Ok(vec![paused(user).into()]));
+        assert_eq!(decided(&[created()], &resume(user)), Ok(vec![]));
+        let held = [created(), paused(user).into()];
+        assert_eq!(decided(&held, &pause(user)), Ok(vec![]));
+        assert_eq!(decided(&held, &resume(user)), Ok(vec![TenantResumed { by: user }.into()]));
+        let taken_over = paused(Who::Operator).into();
+        assert_eq!(decided(&held, &pause(Who::Operator)), Ok(vec![taken_over]));
+        let held = [created(), paused(user).into(), paused(Who::Operator).into()];
+        assert_eq!(decided(&held, &resume(user)), Err(PausedByOperator.into()));
+        let resumed: TenantEvent = TenantResumed { by: Who::Operator }.into();
+        assert_eq!(decided(&held, &resume(Who::Operator)), Ok(vec![resumed.clone()]));
+        let over = [created(), paused(Who::Operator).into(), resumed];
+        assert_eq!(decided(&over, &pause(user)), Ok(vec![paused(user).into()]));
     }
 }

@@ -15,9 +15,12 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use model::{
-    DomainId, Event, MessageId, StreamId, SuppressionId, TemplateId, TenantId, UserId,
+    DomainId, Event, InstanceId, LetterId, MessageId, StreamId, SuppressionId, TemplateId,
+    TenantId, UserId,
     domain::DomainEvent,
     event::{MAX_EVENT_OCTETS, UPCASTERS},
+    instance::InstanceEvent,
+    letter::LetterEvent,
     message::{MessageEvent, Step, Tried},
     suppression::SuppressionEvent,
     template::TemplateEvent,
@@ -51,6 +54,8 @@ fn stream(kind: &str) -> StreamId {
         "user" => StreamId::User(UserId::from_bytes([4; 16])),
         "template" => StreamId::Template(TemplateId::from_bytes([5; 16])),
         "suppression" => StreamId::Suppression(SuppressionId::from_bytes([6; 16])),
+        "letter" => StreamId::Letter(LetterId::from_bytes([8; 16])),
+        "instance" => StreamId::Instance(InstanceId::THIS),
         other => panic!("there is no aggregate called {other}"),
     }
 }
@@ -63,6 +68,8 @@ fn encode(event: &Event) -> Box<[u8]> {
         Event::User(event) => event.encode(),
         Event::Template(event) => event.encode(),
         Event::Suppression(event) => event.encode(),
+        Event::Letter(event) => event.encode(),
+        Event::Instance(event) => event.encode(),
     }
 }
 
@@ -74,6 +81,8 @@ fn kinds() -> BTreeSet<&'static str> {
         UserEvent::KINDS,
         TemplateEvent::KINDS,
         SuppressionEvent::KINDS,
+        LetterEvent::KINDS,
+        InstanceEvent::KINDS,
     ]
     .concat()
     .into_iter()
@@ -155,7 +164,7 @@ fn a_field_added_later_does_not_stop_an_older_program() {
 #[test]
 fn an_event_of_another_aggregate_version_or_name_is_refused() {
     for (name, bytes) in files() {
-        let others = ["tenant", "domain", "message", "user", "template", "suppression"];
+        let others = ["tenant", "domain", "message", "user", "template", "suppression", "instance"];
         for other in others.into_iter().filter(|other| !name.starts_with(other)) {
             assert!(Event::decode(stream(other), &bytes).is_err(), "{name} as {other}");
         }

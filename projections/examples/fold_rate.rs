@@ -121,6 +121,7 @@ async fn append(
             1 if message % 10 == 0 => Deferred {
                 attempt: attempt(1),
                 next_attempt_at: size.at(size.messages + 1),
+                trouble: None,
                 outcome_unknown: false,
             }
             .into(),

@@ -2,10 +2,10 @@
 //! ever.
 
 use eventlog::Scan;
-use model::{MessageId, RecipientIndex, StreamId, Timestamp, message::Step};
+use model::{DomainId, MessageId, RecipientIndex, StreamId, TenantId, Timestamp, message::Step};
 
 use crate::{
-    codec::{Malformed, Reader, join},
+    codec::{Malformed, Reader, join, put_varint},
     error::{Halt, QueryError},
     fact::{Fact, Known, Origin, malformed},
     layer::{Round, Rows},
@@ -14,7 +14,9 @@ use crate::{
 
 const NAME: &str = "alarms";
 
-/// The alarms themselves: time and message in the key, nothing in the value.
+/// The alarms themselves: time and message in the key; in the value whose it is, when it expires,
+/// and the domains of recipients that are open. So who may not be tried now is passed over, and the
+/// queue is gone through, without a look at the messages.
 const BY_TIME: u8 = 1;
 /// What is still open of each unfinished message.
 const WAITING: u8 = 2;
@@ -52,11 +54,76 @@ impl Alarm {
     }
 }
 
+/// A message that waits, as its alarm tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingMessage {
+    /// Which message, and from when on it is to be looked at.
+    pub alarm: Alarm,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The sending domain.
+    pub domain: DomainId,
+    /// When trying ends.
+    pub expires_at: Timestamp,
+    /// The domains of the recipients that are open, each with their number.
+    pub receivers: Vec<(Box<str>, u64)>,
+}
+
+impl WaitingMessage {
+    fn read(key: &[u8], value: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(value);
+        let tenant = TenantId::from_bytes(reader.array()?);
+        let domain = DomainId::from_bytes(reader.array()?);
+        let expires_at = Timestamp::from_millis(reader.u64()?);
+        let mut receivers = Vec::with_capacity(1);
+        while !reader.is_empty() {
+            let (count, octets) = (reader.varint()?, reader.u8()?);
+            let name = std::str::from_utf8(reader.take(usize::from(octets))?);
+            receivers.push((name.map_err(|_| Malformed)?.into(), count));
+        }
+        Ok(Self { alarm: Alarm::read(key)?, tenant, domain, expires_at, receivers })
+    }
+
+    /// The place of its alarm, to go on after it.
+    pub const fn cursor(&self) -> AlarmCursor {
+        self.alarm.cursor()
+    }
+}
+
+/// What an alarm's row tells of its message.
+fn alarm_value(origin: &Origin, open: &[(RecipientIndex, Timestamp)]) -> Vec<u8> {
+    let accepted = &origin.accepted;
+    let mut value = join(&[
+        accepted.tenant.as_bytes(),
+        accepted.domain.as_bytes(),
+        &accepted.expires_at.as_millis().to_le_bytes(),
+    ]);
+    let domains = open.iter().filter_map(|(index, _)| accepted.recipients.get(index.as_usize()));
+    let mut domains: Vec<&str> = domains.map(|recipient| recipient.domain.as_str()).collect();
+    domains.sort_unstable();
+    for same in domains.chunk_by(|one, other| one == other) {
+        // A name of the DNS has 253 octets at most.
+        if let Some((name, octets)) =
+            same.first().and_then(|name| Some((name, u8::try_from(name.len()).ok()?)))
+        {
+            put_varint(&mut value, same.len() as u64);
+            value.push(octets);
+            value.extend_from_slice(name.as_bytes());
+        }
+    }
+    value
+}
+
 /// A place among the alarms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AlarmCursor(Alarm);
 
 impl AlarmCursor {
+    /// The alarm at this place.
+    pub const fn alarm(self) -> Alarm {
+        self.0
+    }
+
     /// The place after every alarm until `at`.
     pub const fn past(at: Timestamp) -> Self {
         Self(Alarm { at, message: MessageId::from_bytes([u8::MAX; 16]) })
@@ -82,15 +149,27 @@ impl Alarms {
         after: Option<AlarmCursor>,
         limit: usize,
     ) -> Result<Vec<Alarm>, QueryError> {
-        let end = now.as_millis().saturating_add(1).to_be_bytes();
-        let mut scan = Scan::range([BY_TIME], join(&[&[BY_TIME], &end]));
-        if let Some(AlarmCursor(last)) = after {
-            scan = scan.after(last.key());
-        }
         self.table
-            .scan(scan)
+            .scan(until(now, after))
             .take(limit.min(MAX_ALARMS))
             .map(|row| Alarm::read(&row?.0).map_err(|Malformed| damaged()))
+            .collect()
+    }
+
+    /// The same with what the alarms tell of their messages.
+    pub fn waiting(
+        &self,
+        now: Timestamp,
+        after: Option<AlarmCursor>,
+        limit: usize,
+    ) -> Result<Vec<WaitingMessage>, QueryError> {
+        self.table
+            .scan(until(now, after))
+            .take(limit.min(MAX_ALARMS))
+            .map(|row| {
+                let (key, value) = row?;
+                WaitingMessage::read(&key, &value).map_err(|Malformed| damaged())
+            })
             .collect()
     }
 
@@ -122,6 +201,16 @@ impl Alarms {
     /// Whether every message has ended.
     pub fn is_empty(&self) -> Result<bool, QueryError> {
         self.len().map(|len| len == 0)
+    }
+}
+
+/// The alarms that are due at `now`, from a place on.
+fn until(now: Timestamp, after: Option<AlarmCursor>) -> Scan {
+    let end = now.as_millis().saturating_add(1).to_be_bytes();
+    let scan = Scan::range([BY_TIME], join(&[&[BY_TIME], &end]));
+    match after {
+        Some(AlarmCursor(last)) => scan.after(last.key()),
+        None => scan,
     }
 }
 
@@ -169,7 +258,7 @@ impl Waiting {
         self.open.iter().map(|(_, next)| *next).min().map(|next| next.min(self.expires_at))
     }
 
-    fn evolve(&mut self, step: &Step) {
+    fn evolve(&mut self, step: &Step, at: Timestamp) {
         match step {
             Step::Accepted(_) | Step::Complained { .. } => {}
             Step::Scheduled(scheduled) => {
@@ -184,6 +273,11 @@ impl Waiting {
             }
             Step::Ended { recipient, .. } | Step::Returned { recipient, .. } => {
                 self.end(*recipient);
+            }
+            Step::RetryRequested => {
+                for (_, next) in &mut self.open {
+                    *next = (*next).min(at);
+                }
             }
         }
     }
@@ -207,7 +301,7 @@ impl AlarmsProjection {
         let Some(at) = waiting.next() else { return Ok(()) };
         waiting.alarm = at;
         round.put_new(waiting_key(message), waiting.to_bytes());
-        round.put_new(Alarm { at, message }.key(), Vec::new());
+        round.put_new(Alarm { at, message }.key(), alarm_value(origin, &waiting.open));
         count(round, |count| count.saturating_add(1))
     }
 }
@@ -225,7 +319,7 @@ impl Projection for AlarmsProjection {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
@@ -240,7 +334,8 @@ impl Projection for AlarmsProjection {
         let Some(row) = round.edit(&key)? else { return Ok(()) };
         let mut waiting = Waiting::read(row).map_err(|Malformed| malformed(NAME))?;
         let before = Alarm { at: waiting.alarm, message };
-        waiting.evolve(step);
+        let open_before = waiting.open.len();
+        waiting.evolve(step, fact.recorded.at);
         let Some(at) = waiting.next() else {
             round.delete(key);
             round.delete(before.key());
@@ -248,9 +343,14 @@ impl Projection for AlarmsProjection {
         };
         waiting.alarm = at;
         *row = waiting.to_bytes();
-        if at != before.at {
+        let moved = at != before.at;
+        if moved {
             round.delete(before.key());
-            round.put(Alarm { at, message }.key(), Vec::new());
+        }
+        if (moved || waiting.open.len() != open_before)
+            && let Some(origin) = fact.origin
+        {
+            round.put(Alarm { at, message }.key(), alarm_value(origin, &waiting.open));
         }
         Ok(())
     }

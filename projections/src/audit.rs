@@ -5,8 +5,9 @@ mod query;
 use std::sync::LazyLock;
 
 use model::{
-    Event, StreamId, TenantId, domain::DomainEvent, message::MessageEvent,
-    suppression::SuppressionEvent, template::TemplateEvent, tenant::TenantEvent, user::UserEvent,
+    Event, StreamId, TenantId, domain::DomainEvent, instance::InstanceEvent, letter::LetterEvent,
+    message::MessageEvent, suppression::SuppressionEvent, template::TemplateEvent,
+    tenant::TenantEvent, user::UserEvent,
 };
 
 pub use self::query::{Audit, AuditCursor, AuditPage, AuditQuery, AuditRow, MAX_AUDIT_PAGE};
@@ -57,6 +58,8 @@ pub fn event_kinds() -> &'static [&'static str] {
             TemplateEvent::KINDS,
             SuppressionEvent::KINDS,
             MessageEvent::KINDS,
+            LetterEvent::KINDS,
+            InstanceEvent::KINDS,
         ]
         .concat()
     });
@@ -76,6 +79,7 @@ pub(crate) const fn named_tenant(stream: StreamId, event: &Event) -> Option<Tena
         Event::Template(TemplateEvent::TemplateCreated(created)) => Some(created.tenant),
         Event::Suppression(SuppressionEvent::SuppressionAdded(added)) => Some(added.tenant),
         Event::Suppression(SuppressionEvent::SuppressionRemoved(removed)) => Some(removed.tenant),
+        Event::Letter(LetterEvent::LetterReceived(received)) => received.tenant,
         _ => None,
     }
 }
@@ -115,6 +119,14 @@ impl Projection for AuditProjection {
     }
 
     fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
+        // What is the operator's is no tenant's, and neither is the instance.
+        let of_operator = match fact.known.other() {
+            Some(Event::Letter(LetterEvent::LetterReceived(received))) => received.tenant.is_none(),
+            _ => matches!(fact.recorded.stream, StreamId::Instance(_)),
+        };
+        if of_operator {
+            return Ok(());
+        }
         let tenant = tenant_of(fact, round)?;
         let mark = [code_of(fact.known.kind())];
         let place = Place { at: fact.recorded.at, position: fact.recorded.position };

@@ -43,6 +43,7 @@
 
 mod ahead;
 mod alarms;
+mod alerts;
 mod audit;
 mod codec;
 mod error;
@@ -52,10 +53,12 @@ mod folds;
 mod follower;
 mod keys;
 mod layer;
+mod letters;
 mod lists;
 mod logs;
 mod messages;
 mod origins;
+mod pauses;
 mod policies;
 mod projection;
 mod read_models;
@@ -67,13 +70,16 @@ mod suppressions;
 mod templates;
 mod tls_sessions;
 
-pub use alarms::{Alarm, AlarmCursor, Alarms, MAX_ALARMS};
+pub use alarms::{Alarm, AlarmCursor, Alarms, MAX_ALARMS, WaitingMessage};
+pub use alerts::{Affected, Alert, Alerts};
 pub use audit::{Audit, AuditCursor, AuditPage, AuditQuery, AuditRow, MAX_AUDIT_PAGE, event_kinds};
 pub use error::{Halt, OpenError, QueryError};
 pub use folds::Until;
 pub use keys::{KeyStatus, KeyView, Keys, LastUse};
+pub use letters::{LetterCursor, LetterView, Letters, MAX_LETTER_PAGE};
 pub use logs::{LogCursor, LogKind, LogQuery, LogRow, Logs, MAX_PAGE, Page};
 pub use messages::{EventView, MessageView, Messages};
+pub use pauses::{PauseView, Paused, Pauses};
 pub use policies::{AppView, DomainView, Policies, TenantView, UserView};
 pub use read_models::{Health, Progress, ReadModels};
 pub use sessions::{SessionView, Sessions};

@@ -69,9 +69,9 @@ impl LogKind {
         Self::Complained,
     ];
 
-    /// The kind of an event.
-    pub const fn of(event: &MessageEvent) -> Self {
-        match event {
+    /// The kind of an event; `None` for one that tells an app nothing: that it was not tried yet.
+    pub const fn of(event: &MessageEvent) -> Option<Self> {
+        Some(match event {
             MessageEvent::Accepted(_) => Self::Accepted,
             MessageEvent::Scheduled(_) => Self::Scheduled,
             MessageEvent::Suppressed(_) => Self::Suppressed,
@@ -81,11 +81,12 @@ impl LogKind {
             MessageEvent::Failed(_) => Self::Failed,
             MessageEvent::Canceled(_) => Self::Canceled,
             MessageEvent::Complained(_) => Self::Complained,
-        }
+            MessageEvent::RetryRequested(_) => return None,
+        })
     }
 
-    const fn of_step(step: &Step) -> Self {
-        match step {
+    const fn of_step(step: &Step) -> Option<Self> {
+        Some(match step {
             Step::Accepted(_) => Self::Accepted,
             Step::Scheduled(_) => Self::Scheduled,
             Step::Deferred { .. } => Self::Deferred,
@@ -98,7 +99,8 @@ impl LogKind {
             },
             Step::Returned { .. } => Self::Bounced,
             Step::Complained { .. } => Self::Complained,
-        }
+            Step::RetryRequested => return None,
+        })
     }
 
     /// The name, such as `delivered`.
@@ -125,7 +127,9 @@ impl LogKind {
 /// The recipient that an event is about; `None`: it is about all.
 const fn recipient_of(event: &MessageEvent) -> Option<RecipientIndex> {
     match event {
-        MessageEvent::Accepted(_) | MessageEvent::Scheduled(_) => None,
+        MessageEvent::Accepted(_)
+        | MessageEvent::Scheduled(_)
+        | MessageEvent::RetryRequested(_) => None,
         MessageEvent::Suppressed(event) => Some(event.recipient),
         MessageEvent::Delivered(event) => Some(event.attempt.recipient),
         MessageEvent::Deferred(event) => Some(event.attempt.recipient),
@@ -182,7 +186,10 @@ impl Projection for LogsProjection {
     fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
         let (kind, about) = match fact.known {
             Known::Began(_) => (LogKind::Accepted, None),
-            Known::Went(step) => (LogKind::of_step(step), step.recipient()),
+            Known::Went(step) => match LogKind::of_step(step) {
+                Some(kind) => (kind, step.recipient()),
+                None => return Ok(()),
+            },
             Known::Other(_) => return Ok(()),
         };
         let Some(Origin { accepted, .. }) = fact.origin.map(AsRef::as_ref) else { return Ok(()) };

@@ -19,6 +19,7 @@ use crate::{
     fact::{Fact, FactRow, malformed},
     keys::{KeyView, Keys, LastUse, append},
     layer::Round,
+    pauses::{Paused, Pauses, paused_by},
     projection::Projection,
     sealed,
 };
@@ -133,6 +134,7 @@ impl std::fmt::Debug for AppView {
 #[derive(Debug)]
 pub struct Policies {
     keys: Arc<Keys>,
+    pauses: Pauses,
     tenants: papaya::HashMap<TenantId, Arc<TenantView>>,
     users: papaya::HashMap<UserId, Arc<UserView>>,
     apps: papaya::HashMap<AppId, Arc<AppView>>,
@@ -147,6 +149,7 @@ impl Policies {
     pub(crate) fn new(keys: Arc<Keys>) -> Self {
         Self {
             keys,
+            pauses: Pauses::new(),
             tenants: papaya::HashMap::new(),
             users: papaya::HashMap::new(),
             apps: papaya::HashMap::new(),
@@ -156,6 +159,11 @@ impl Policies {
             domains_of: papaya::HashMap::new(),
             senders: papaya::HashMap::new(),
         }
+    }
+
+    /// What is paused.
+    pub const fn pauses(&self) -> &Pauses {
+        &self.pauses
     }
 
     /// The tenant of this id.
@@ -232,6 +240,15 @@ impl Policies {
         self.domains.pin().values().any(|domain| domain.name == *name)
     }
 
+    /// The domain of this name that was proved to be its tenant's; the oldest, when several did.
+    pub fn owner(&self, name: &DomainName) -> Option<Arc<DomainView>> {
+        let domains = self.domains.pin();
+        let proved = domains
+            .values()
+            .filter(|view| view.name == *name && view.status == DomainStatus::Verified);
+        proved.min_by_key(|view| (view.created_at, view.id)).cloned()
+    }
+
     /// How many users there are.
     pub fn user_count(&self) -> usize {
         self.users.len()
@@ -258,6 +275,7 @@ impl Policies {
     fn remove_domain(&self, id: DomainId) {
         let Some(view) = self.domain(id) else { return };
         self.domains.pin().remove(&id);
+        self.pauses.forget(&Paused::Domain(id));
         without(&self.domains_of, view.tenant, id);
         without(&self.senders, (view.tenant, view.name.clone()), id);
     }
@@ -283,6 +301,15 @@ where
 /// Absent permissions are all there are.
 fn permitted(scopes: Option<Vec<Scope>>) -> BTreeSet<Scope> {
     scopes.map_or_else(|| Scope::ALL.into(), |scopes| scopes.into_iter().collect())
+}
+
+/// Where the last pause of something, or its end, stands.
+fn pause_key(paused: &Paused) -> Vec<u8> {
+    match paused {
+        Paused::Tenant(tenant) => join(&[&[10], tenant.as_bytes()]),
+        Paused::Domain(domain) => join(&[&[11], domain.as_bytes()]),
+        Paused::Site(site) => join(&[&[12], site.as_str().as_bytes()]),
+    }
 }
 
 /// Folds the policies. Rows are the events themselves, numbered so that they load in an order in
@@ -356,9 +383,10 @@ impl PoliciesProjection {
                     policies.apps.pin().insert(updated.app, Arc::new(view));
                 }
             }
-            TenantEvent::ApiKeyCreated(_) | TenantEvent::ApiKeyRevoked(_) => {
-                return Err(malformed(NAME));
-            }
+            TenantEvent::ApiKeyCreated(_)
+            | TenantEvent::ApiKeyRevoked(_)
+            | TenantEvent::TenantPaused(_)
+            | TenantEvent::TenantResumed(_) => return Err(malformed(NAME)),
         }
         Ok(())
     }
@@ -411,6 +439,7 @@ impl PoliciesProjection {
                 view.checked_at = Some(at);
             }),
             DomainEvent::DomainRemoved(_) => policies.remove_domain(id),
+            DomainEvent::DomainPaused(_) | DomainEvent::DomainResumed(_) => {}
         }
     }
 }
@@ -429,6 +458,11 @@ impl Projection for PoliciesProjection {
         // Lists show what was made first, first: so what is made has its position in its key.
         let position = fact.recorded.position.get().to_be_bytes();
         let Some(event) = fact.known.other() else { return Ok(()) };
+        if let Some(paused) = paused_by(fact.recorded.stream, event) {
+            // Of pauses and their ends only the last counts.
+            round.put(pause_key(&paused), FactRow::of(fact).to_bytes());
+            return Ok(());
+        }
         let key = match event {
             Event::Tenant(event) => match event {
                 TenantEvent::TenantCreated(_) => join(&[&[1], &stream]),
@@ -436,22 +470,34 @@ impl Projection for PoliciesProjection {
                 TenantEvent::AppCreated(_) => join(&[&[3], &position]),
                 // Of several changes only the last counts.
                 TenantEvent::AppUpdated(updated) => join(&[&[4], updated.app.as_bytes()]),
-                TenantEvent::ApiKeyCreated(_) | TenantEvent::ApiKeyRevoked(_) => return Ok(()),
+                TenantEvent::ApiKeyCreated(_)
+                | TenantEvent::ApiKeyRevoked(_)
+                | TenantEvent::TenantPaused(_)
+                | TenantEvent::TenantResumed(_) => return Ok(()),
             },
             Event::Domain(event) => match event {
                 DomainEvent::DomainAdded(_) => join(&[&[5], &position]),
                 DomainEvent::DkimKeyAdded(_) => join(&[&[6], &stream, &position]),
                 DomainEvent::DkimKeyRetired(_) => join(&[&[7], &stream, &position]),
                 DomainEvent::DomainChecked(_) => join(&[&[8], &stream]),
-                DomainEvent::DomainRemoved(_) => join(&[&[9], &stream]),
+                DomainEvent::DomainRemoved(_) => {
+                    if let StreamId::Domain(domain) = fact.recorded.stream {
+                        round.delete(pause_key(&Paused::Domain(domain)));
+                    }
+                    join(&[&[9], &stream])
+                }
+                DomainEvent::DomainPaused(_) | DomainEvent::DomainResumed(_) => return Ok(()),
             },
             // Of several passwords only the last counts.
             Event::User(UserEvent::PasswordChanged(_) | UserEvent::PasswordRehashed(_)) => {
                 join(&[&[9], &stream])
             }
-            Event::Message(_) | Event::User(_) | Event::Template(_) | Event::Suppression(_) => {
-                return Ok(());
-            }
+            Event::Message(_)
+            | Event::User(_)
+            | Event::Template(_)
+            | Event::Suppression(_)
+            | Event::Letter(_)
+            | Event::Instance(_) => return Ok(()),
         };
         round.put(key, FactRow::of(fact).to_bytes());
         Ok(())
@@ -463,7 +509,12 @@ impl Projection for PoliciesProjection {
 
     fn remember(&self, _key: &[u8], value: &[u8]) -> Result<(), Halt> {
         let row = FactRow::read(value).map_err(|_| malformed(NAME))?;
-        match (row.stream, row.event(NAME)?) {
+        let event = row.event(NAME)?;
+        if paused_by(row.stream, &event).is_some() {
+            self.policies.pauses.remember(&self.vault, row.stream, row.at, &event);
+            return Ok(());
+        }
+        match (row.stream, event) {
             (StreamId::Tenant(tenant), Event::Tenant(event)) => {
                 self.remember_tenant(tenant, row.at, event)?;
             }

@@ -13,12 +13,14 @@ use tokio::sync::watch;
 
 use crate::{
     alarms::{Alarms, AlarmsProjection},
+    alerts::{Alerts, AlertsProjection},
     audit::{Audit, AuditProjection},
     error::{Halt, OpenError, QueryError},
     folds::{Folds, Until},
     follower::{Follower, Standing, follow_to_the_head},
     keys::{Keys, KeysProjection},
     layer::{Layers, Rows},
+    letters::{Letters, LettersProjection},
     logs::{Logs, LogsProjection},
     messages::{Messages, MessagesProjection},
     policies::{Policies, PoliciesProjection},
@@ -44,6 +46,8 @@ const NAMES: &[&str] = &[
     "template_sources",
     "suppressions",
     "tls_sessions",
+    "letters",
+    "alerts",
 ];
 
 /// How far a rebuild has come.
@@ -92,6 +96,8 @@ struct Shared {
     stats: Statistics,
     audit: Audit,
     tls_sessions: TlsSessions,
+    letters: Letters,
+    alerts: Arc<Alerts>,
     standing: watch::Sender<Standing>,
     running: Mutex<Running>,
 }
@@ -286,6 +292,16 @@ impl ReadModels {
         &self.shared.tls_sessions
     }
 
+    /// Letters that came to offices.
+    pub fn letters(&self) -> &Letters {
+        &self.shared.letters
+    }
+
+    /// What of ours receivers find wrong.
+    pub fn alerts(&self) -> &Alerts {
+        &self.shared.alerts
+    }
+
     /// Every row of one read model, in the order of keys: length and bytes of the key, length and
     /// bytes of the value, lengths in four little-endian bytes. Equal logs give equal bytes. `None`
     /// when there is none of this name.
@@ -386,6 +402,7 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
     let sessions = Arc::new(Sessions::default());
     let templates = Arc::new(Templates::new(rows("template_sources")?));
     let suppressions = Arc::new(Suppressions::new(rows("suppressions")?, vault.clone()));
+    let alerts = Arc::new(Alerts::default());
     // In the order of their names above.
     let projections: Vec<Box<dyn Projection>> = vec![
         Box::new(KeysProjection::new(Arc::clone(&keys), vault.clone())),
@@ -400,12 +417,15 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
         Box::new(TemplateSourcesProjection),
         Box::new(SuppressionsProjection(Arc::clone(&suppressions))),
         Box::new(TlsSessionsProjection::default()),
+        Box::new(LettersProjection),
+        Box::new(AlertsProjection(Arc::clone(&alerts))),
     ];
     let messages = Messages::new(rows("messages")?, Arc::clone(&log));
     let logs = Logs::new(rows("logs")?, Arc::clone(&log), messages.clone());
     let (alarms, stats) = (Alarms::new(rows("alarms")?), Statistics::new(rows("stats")?));
     let audit = Audit::new(rows("audit")?, Arc::clone(&log));
     let tls_sessions = TlsSessions::new(rows("tls_sessions")?);
+    let letters = Letters::new(rows("letters")?, Arc::clone(&log));
     let mut folds =
         Folds::open(Arc::clone(&log), store.clone(), layers.clone(), projections, opening.afresh)?;
     while folds.round(opening.until)? {
@@ -431,6 +451,8 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
             stats,
             audit,
             tls_sessions,
+            letters,
+            alerts,
             standing: watch::Sender::new(standing),
             running: Mutex::new(Running::Idle(Box::new(folds))),
         }),

@@ -195,7 +195,7 @@ impl Projection for StatsProjection {
             Known::Went(Step::Deferred { recipient, attempt: 0 | 1, .. }) => {
                 (*recipient, Counter::Deferred)
             }
-            Known::Went(Step::Ended { recipient, end }) => {
+            Known::Went(Step::Ended { recipient, end, .. }) => {
                 let counter = match end {
                     End::Suppressed => Counter::Suppressed,
                     End::Delivered => Counter::Delivered,

@@ -25,7 +25,7 @@ const CLOSE: Duration = Duration::from_secs(10);
 const MAX_PASSWORD_OCTETS: u64 = 1_024;
 
 /// Opens the data directory without delivering, does `work`, closes it.
-async fn with_core<T>(
+pub(super) async fn with_core<T>(
     config: &ConfigArguments,
     work: impl AsyncFnOnce(&Core) -> Result<T, Failure>,
 ) -> Result<T, Failure> {

@@ -3,6 +3,7 @@
 //! It changes nothing and sends nothing: it looks names up, opens connections to a mail server and
 //! takes leave again, and asks a time server. Everything has a deadline.
 
+mod alerts;
 mod finding;
 mod machine;
 mod network;
@@ -52,16 +53,18 @@ pub(super) async fn run(arguments: DoctorArguments) -> Result<(), Failure> {
         resolver,
     };
     let mut findings = machine::storage(&config);
-    let (dns, clock, helo, ways, listed, own_key) = tokio::join!(
+    let (dns, clock, helo, ways, listed, own_key, alerts) = tokio::join!(
         network::dns(&setup),
         machine::clock(&setup),
         network::names(&setup),
         network::ways_out(&setup),
         network::blocklists(&setup),
         own_signature::record(&setup),
+        alerts::alerts(&setup),
     );
     findings.extend([dns, clock]);
     findings.extend(helo.into_iter().chain(ways).chain(listed).chain(own_key));
+    findings.push(alerts);
     report(&findings, arguments.output.json)
 }
 

@@ -1,5 +1,6 @@
 //! `lumora log …`: the record, read for audit.
 
+mod reclassify;
 mod signed;
 
 use eventlog::{EventLog as _, Log, LogOptions, Position, Recorded};
@@ -44,6 +45,12 @@ pub(super) fn run(command: LogCommand) -> Result<(), Failure> {
                 .map(|_| ())
         }
         LogCommand::Stats { output } => stats(&output.config, output.json),
+        LogCommand::Rules => {
+            let rules = model::delivery::BounceRules::shipped();
+            let text = serde_json::to_string_pretty(rules).map_err(Failure::failed)?;
+            print_line(&text).map(|_| ())
+        }
+        LogCommand::Reclassify(arguments) => reclassify::run(&arguments),
     }
 }
 

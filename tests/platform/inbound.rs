@@ -2,7 +2,11 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use mail::sink::Action;
+use mail::{
+    sink::Action,
+    smtp::{ClientOptions, Envelope, TlsClient, TlsPolicy, connect},
+};
+use model::delivery::Verdict;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -13,6 +17,7 @@ use crate::support::{
     app::{SENDING_DOMAIN, TestApp},
     client::{assert_conserved, kinds},
     inbox::{ByRecipient, reply},
+    process::{ended, run, run_json},
     world::World,
 };
 
@@ -265,4 +270,160 @@ async fn a_report_before_our_own_record_ends_who_is_still_tried() {
     assert_eq!(read["recipients"][1]["status"], "bounced");
     assert_eq!(read["events"].as_array().unwrap().last().unwrap()["reason"], "mailbox_full");
     assert_eq!(listed(&app).await, []);
+}
+
+fn letter(number: usize) -> String {
+    format!(
+        "From: Ada Canary <ada@canary.test>\nSubject: =?utf-8?q?W=C3=B6rds_{number}?=\n\n\
+         Please stop, says canary {number}.\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_to_offices_are_kept_for_the_owner_and_for_the_operator() {
+    let (mut app, address) = start().await;
+    let (office, below) =
+        (format!("Postmaster@{HOSTNAME}"), format!("ABUSE@bounces.{SENDING_DOMAIN}"));
+    assert_eq!(bring(address, &office, &letter(1)).await.1, "250");
+    // Once, however often it comes.
+    for number in [2, 2, 3] {
+        assert_eq!(bring(address, &below, &letter(number)).await.1, "250");
+    }
+    let long = format!("{}{}", letter(4), "a line of nothing much\n".repeat(2_000));
+    assert_eq!(bring(address, &below, &long).await.1, "250");
+    // A complaint that proves nothing is a letter, too.
+    let unproven = complaint("bounce@elsewhere.test", "ada@reader.test");
+    assert_eq!(bring(address, &format!("fbl@{HOSTNAME}"), &unproven).await.1, "250");
+
+    let read = &app.node().core().read;
+    let head = *app.node().core().log.head().borrow();
+    assert!(read.caught_up(head, PATIENCE).await);
+    let domain = read.policies().domains_of(app.tenant)[0].id;
+    let (kept, next) = read.letters().page(Some(domain), None, 2).unwrap();
+    assert_eq!((kept.len(), next.is_some()), (2, true));
+    let (rest, none) = read.letters().page(Some(domain), next, 2).unwrap();
+    assert_eq!((rest.len(), none), (1, None));
+    let newest = &kept[0];
+    assert_eq!(newest.received.tenant, Some(app.tenant));
+    assert_eq!(newest.received.at.as_str(), format!("bounces.{SENDING_DOMAIN}"));
+    let platform = &app.node().core().platform;
+    let head = platform.letter_head(newest).unwrap();
+    assert_eq!(head.from.as_deref(), Some("Ada Canary <ada@canary.test>"));
+    assert_eq!(head.subject.as_deref(), Some("Wörds 4"));
+    let source = platform.letter_source(&rest[0]).unwrap();
+    let source = String::from_utf8(source).unwrap();
+    assert_eq!(source.trim_end(), letter(2).replace('\n', "\r\n").trim_end());
+    let (operators, _) = read.letters().page(None, None, 10).unwrap();
+    assert_eq!(operators.len(), 2);
+    assert!(operators.iter().all(|letter| letter.received.tenant.is_none()));
+
+    // What they say is nowhere but in content.
+    app.stop().await;
+    let config = app.world.config_file("1s");
+    let (status, exported, _) = ended(&run(&["log", "export"], &config));
+    let letters = exported.lines().filter(|line| line.contains("letter.received"));
+    assert_eq!((status, letters.count()), (0, 5));
+    assert!(!exported.to_lowercase().contains("canary") && !exported.contains("Please stop"));
+    let listed = run_json(&["letters", "list"], &config);
+    assert_eq!(listed.as_array().unwrap().len(), 2);
+    assert_eq!(listed[1]["subject"], "Wörds 1");
+    let id = listed[1]["id"].as_str().unwrap();
+    let (status, shown, _) = ended(&run(&["letters", "show", id], &config));
+    assert_eq!((status, shown.trim_end()), (0, letter(1).trim_end()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_do_not_fill_the_disk_with_letters() {
+    let (app, address) = start().await;
+    let below = format!("abuse@bounces.{SENDING_DOMAIN}");
+    let mut kept = 0;
+    // The hour may change while they come.
+    for number in 0..60 {
+        match bring(address, &below, &letter(number)).await.1.as_str() {
+            "250" => kept += 1,
+            other => assert_eq!(other, "452"),
+        }
+    }
+    assert!((20..=40).contains(&kept), "{kept}");
+    // The others' is another's.
+    assert_eq!(bring(address, &format!("abuse@{HOSTNAME}"), &letter(0)).await.1, "250");
+    // And a complaint about a message of ours is none.
+    let id = app.api.accepted(&email(&["ada@reader.test"])).await;
+    app.api.becomes(&id, "delivered").await;
+    let sender = app.world.inbox.only().0.mail_from;
+    assert_eq!(bring(address, &below, &complaint(&sender, "ada@reader.test")).await.1, "250");
+    assert_eq!(kinds(&app.api.message(&id).await)[2..], ["complained"]);
+}
+
+/// A listener with a certificate, which vouches for itself.
+async fn start_with_tls() -> (TestApp, SocketAddr, TlsClient) {
+    let made = rcgen::generate_simple_self_signed([HOSTNAME.to_owned()]).unwrap();
+    let world = World::new().await;
+    let (certificate, key) = (world.path("mx.pem"), world.path("mx.key"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let app = TestApp::start_in(world, |config| {
+        config.inbound.listen = Some((std::net::Ipv4Addr::LOCALHOST, 0).into());
+        config.inbound.hostname = Some(HOSTNAME.to_owned());
+        config.inbound.tls_certificate_file = Some(certificate);
+        config.inbound.tls_key_file = Some(key);
+    })
+    .await;
+    let address = app.node().inbound_address().unwrap();
+    let tls = TlsClient::new(&[made.cert.der().clone()]).unwrap();
+    (app, address, tls)
+}
+
+async fn operators_letters(app: &TestApp) -> usize {
+    let core = app.node().core();
+    let head = *core.log.head().borrow();
+    assert!(core.read.caught_up(head, PATIENCE).await);
+    core.read.letters().page(None, None, 10).unwrap().0.len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_certificate_mail_comes_in_encrypted() {
+    let (app, address, tls) = start_with_tls().await;
+    let client = ClientOptions {
+        port: address.port(),
+        tls: TlsPolicy::Required,
+        ..ClientOptions::new("mx.reader.test".parse().unwrap())
+    };
+    let mut connection = connect(HOSTNAME, address.ip(), &client, &tls).await.unwrap();
+    let envelope = Envelope {
+        sender: None,
+        recipients: &[format!("postmaster@{HOSTNAME}").parse().unwrap()],
+        smtputf8: false,
+    };
+    let message = letter(1).replace('\n', "\r\n");
+    let sent = connection.deliver(&envelope, &[message.as_bytes()]).await;
+    assert_eq!(sent.outcomes[0].verdict(), Verdict::Delivered, "{:?}", sent.outcomes);
+    let peer = sent.outcomes[0].peer.as_ref().unwrap();
+    assert!(peer.tls.as_ref().unwrap().verified);
+    assert_eq!(operators_letters(&app).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_in_clear_does_not_count_behind_starttls() {
+    let (app, address, _) = start_with_tls().await;
+    let injected = format!(
+        "MAIL FROM:<>\r\nRCPT TO:<postmaster@{HOSTNAME}>\r\nDATA\r\nSubject: x\r\n\r\n.\r\n"
+    );
+    // In one breath with the command (RFC 3207, section 6).
+    let text = format!("EHLO a\r\nSTARTTLS\r\n{injected}");
+    assert_eq!(talk(address, text.as_bytes()).await, ["220", "250", "421"]);
+    // After the answer to it, in the place of a handshake.
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket.write_all(b"EHLO a\r\nSTARTTLS\r\n").await.unwrap();
+    let mut heard = Vec::new();
+    while !heard.windows(4).any(|window| window == b"220 ") || !heard.ends_with(b"go ahead\r\n") {
+        socket.read_buf(&mut heard).await.unwrap();
+    }
+    assert!(String::from_utf8_lossy(&heard).contains("250-STARTTLS"));
+    socket.write_all(injected.as_bytes()).await.unwrap();
+    let mut rest = Vec::new();
+    // Closed, with a TLS alert at the most.
+    drop(tokio::time::timeout(PATIENCE, socket.read_to_end(&mut rest)).await.expect("it closes"));
+    assert!(!String::from_utf8_lossy(&rest).contains("250"), "{rest:?}");
+    assert_eq!(operators_letters(&app).await, 0);
 }

@@ -13,6 +13,7 @@
     reason = "tests fail loudly"
 )]
 
+mod alerts;
 mod canary;
 mod cancel;
 mod commands;
@@ -29,7 +30,9 @@ mod no_such_domain;
 mod null_mx;
 mod one_click;
 mod own_signature;
+mod queue;
 mod read_models_deleted;
+mod reclassified;
 mod refused_recipient;
 mod restart;
 mod secrets;

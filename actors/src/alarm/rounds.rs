@@ -27,6 +27,17 @@ pub(super) struct Page {
     pub(super) last: bool,
 }
 
+/// What a look at the alarms found.
+#[derive(Debug, Default)]
+pub(super) struct Looked {
+    /// Who is due and may be woken.
+    pub(super) alarms: Vec<Alarm>,
+    /// Where the next look goes on.
+    pub(super) last: Option<AlarmCursor>,
+    /// Whether nobody is due after that one.
+    pub(super) whole: bool,
+}
+
 impl Rounds {
     /// To everything that is due at `now` nobody has looked yet, and none of it is new.
     pub(super) const fn new(now: Timestamp) -> Self {
@@ -38,24 +49,22 @@ impl Rounds {
         self.after.is_none()
     }
 
-    /// The next page. `due` gives at most `limit` alarms that are due after a place.
+    /// The next page. `due` looks at some of the alarms that are due after a place.
     pub(super) fn next<E>(
         &mut self,
-        limit: usize,
-        due: impl Fn(Option<AlarmCursor>) -> Result<Vec<Alarm>, E>,
+        mut due: impl FnMut(Option<AlarmCursor>) -> Result<Looked, E>,
     ) -> Result<Page, E> {
-        let mut alarms = due(Some(self.fresh))?;
-        let fresh = alarms.len();
-        if let Some(last) = alarms.last() {
-            self.fresh = last.cursor();
-        }
+        let fresh = due(Some(self.fresh))?;
+        self.fresh = fresh.last.unwrap_or(self.fresh);
         let others = due(self.after)?;
-        let whole = others.len() < limit;
-        self.after = if whole { None } else { others.last().map(|last| last.cursor()) };
-        let seen = |alarm: &Alarm| alarms.iter().take(fresh).any(|fresh| fresh == alarm);
-        let others: Vec<Alarm> = others.into_iter().filter(|alarm| !seen(alarm)).collect();
+        self.after = others.last.filter(|_| !others.whole);
+        let last = others.whole && fresh.whole;
+        let mut alarms = fresh.alarms;
+        let count = alarms.len();
+        let seen = |alarm: &Alarm| alarms.iter().take(count).any(|fresh| fresh == alarm);
+        let others: Vec<Alarm> = others.alarms.into_iter().filter(|alarm| !seen(alarm)).collect();
         alarms.extend(others);
-        Ok(Page { alarms, last: whole && fresh < limit })
+        Ok(Page { alarms, last })
     }
 }
 
@@ -78,9 +87,11 @@ mod tests {
         let due = |after: Option<AlarmCursor>| {
             let due = all.iter().filter(|alarm| alarm.at <= Timestamp::from_millis(now));
             let after = due.filter(|alarm| after.is_none_or(|after| alarm.cursor() > after));
-            Ok::<_, Infallible>(after.take(LIMIT).copied().collect())
+            let alarms: Vec<Alarm> = after.take(LIMIT).copied().collect();
+            let last = alarms.last().map(|alarm| alarm.cursor());
+            Ok::<_, Infallible>(Looked { whole: alarms.len() < LIMIT, alarms, last })
         };
-        rounds.next(LIMIT, due).unwrap()
+        rounds.next(due).unwrap()
     }
 
     #[test]

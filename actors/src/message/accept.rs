@@ -43,17 +43,18 @@ pub(crate) fn decide_first(
     accept: &Command,
     standing: &Standing,
 ) -> Result<Vec<MessageEvent>, Refusal> {
-    message::decide(&Message::default(), accept, &standing.facts(node, false), node.now())
+    message::decide(&Message::default(), accept, &standing.facts(node, false, false), node.now())
 }
 
 impl Standing {
-    pub(super) fn facts<'a>(&'a self, node: &'a Node, in_flight: bool) -> Facts<'a> {
+    pub(super) fn facts<'a>(&'a self, node: &'a Node, in_flight: bool, paused: bool) -> Facts<'a> {
         Facts {
             sender: self.sender,
             suppressed: &self.suppressed,
             retry: &node.options.retry,
             jitter: node.lots.jitter(),
             in_flight,
+            paused,
         }
     }
 

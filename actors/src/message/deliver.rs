@@ -17,6 +17,7 @@ use crate::{
     figures::count_attempt,
     letter::{Content, Letter, NoContent, Origin},
     node::Node,
+    pausing::HeldBack,
     registry::{Approached, Share},
     site::{Answer, Job, Lane, Msg as SiteMsg, SiteKey, Way},
     sourced::Sourced,
@@ -54,9 +55,18 @@ impl State {
         if due.is_empty() || node.is_stopping() || !node.options.deliver {
             return;
         }
+        self.paused = node.sender_pause(message).is_some();
+        if self.paused {
+            return;
+        }
+        let open = message.open().count();
         let mut reports = Vec::new();
         let mut ways = Vec::new();
-        for (way, recipients) in self.ways(due).await {
+        let (found, held) = self.ways(due).await;
+        // The alarm passes over those of whom all is held back.
+        self.paused = held.recipients.len() == open && !held.unknown;
+        self.held_back |= !held.recipients.is_empty() && !self.paused;
+        for (way, recipients) in found {
             match way {
                 Ok(way) => ways.push(Stop { way, recipients }),
                 Err(fault) => {
@@ -112,29 +122,40 @@ impl State {
         Ok(content)
     }
 
-    /// Where each recipient's mail goes: by its domain to a route, by the routes' sites together.
+    /// Where each recipient's mail goes: by its domain to a route, by the routes' sites together. And
+    /// who is not to be tried, for the receiver is paused.
     async fn ways(
         &self,
         due: Vec<RecipientIndex>,
-    ) -> Vec<(Result<Direction, Fault>, Vec<RecipientIndex>)> {
+    ) -> (Vec<(Result<Direction, Fault>, Vec<RecipientIndex>)>, HeldBack) {
         let (node, now) = (self.node(), self.now());
         let message = self.sourced.as_ref().map(Sourced::state);
         let own = message.and_then(Message::accepted).map(|(_, accepted)| accepted.tls);
         let demand = own.unwrap_or_default().max(node.options.tls);
-        if let Some(relay) = &node.options.smarthost {
-            let shape = node.rules.shape(None, &relay.host);
-            return vec![(Ok(Direction::new(Way::Smarthost(demand), shape)), due)];
-        }
+        let mut held = HeldBack::default();
         let mut by_domain: BTreeMap<DomainName, Vec<RecipientIndex>> = BTreeMap::new();
         for recipient in due {
             if let Some(domain) = message.and_then(|message| domain_of(message, recipient)) {
                 by_domain.entry(domain.clone()).or_default().push(recipient);
             }
         }
+        // Before anybody is asked where it goes.
+        by_domain.retain(|domain, recipients| held.sift(node, domain, None, recipients, now));
+        if let Some(relay) = &node.options.smarthost {
+            let shape = node.rules.shape(None, &relay.host);
+            let mut due: Vec<_> = by_domain.into_values().flatten().collect();
+            due.sort_unstable();
+            let way = Ok(Direction::new(Way::Smarthost(demand), shape));
+            return (if due.is_empty() { Vec::new() } else { vec![(way, due)] }, held);
+        }
         let found = by_domain.keys().map(|domain| mx_way(node, domain, demand, now));
         let found = join_all(found).await;
         let mut ways: Vec<(Result<Direction, Fault>, Vec<RecipientIndex>)> = Vec::new();
-        for (way, (_, recipients)) in found.into_iter().zip(by_domain) {
+        for (way, (domain, recipients)) in found.into_iter().zip(by_domain) {
+            let route = way.as_ref().ok().and_then(|way| way.way.route());
+            if route.is_some() && !held.sift(node, &domain, route, &recipients, now) {
+                continue;
+            }
             let shared = ways.iter_mut().find(|(known, _)| match (known, &way) {
                 (Ok(known), Ok(way)) => known.site == way.site && known.way.is_one_with(&way.way),
                 _ => false,
@@ -144,7 +165,7 @@ impl State {
                 None => ways.push((way, recipients)),
             }
         }
-        ways
+        (ways, held)
     }
 
     /// Hop 1: to the site, if its lane has a place.
@@ -252,7 +273,8 @@ impl State {
                 MessageEvent::Accepted(_)
                 | MessageEvent::Scheduled(_)
                 | MessageEvent::Suppressed(_)
-                | MessageEvent::Canceled(_) => {}
+                | MessageEvent::Canceled(_)
+                | MessageEvent::RetryRequested(_) => {}
             }
         }
     }

@@ -133,21 +133,22 @@ impl State {
         Ok(())
     }
 
-    /// Takes back what is open. Once: who asks can ask again.
-    pub(super) async fn cancel_open(&mut self) -> Result<(), CancelError> {
+    /// Decides and writes what somebody asks for; how many events that were. Once: who asks can ask
+    /// again.
+    pub(super) async fn record_once(&mut self, command: &Command) -> Result<usize, CancelError> {
         let node = Arc::clone(self.node());
         loop {
-            let decided = self.decide(&Command::Cancel, &Standing::unasked()).map_err(
-                |refusal| match refusal {
+            let decided =
+                self.decide(command, &Standing::unasked()).map_err(|refusal| match refusal {
                     Refusal::Unknown => CancelError::Unknown,
                     _ => CancelError::NotCancelable,
-                },
-            )?;
+                })?;
+            let count = decided.events.len();
             let draft = Draft::new(decided.events, Vec::new(), decided.now)
                 .map_err(|_| CancelError::Internal)?;
             let sourced = self.sourced.as_mut().ok_or(CancelError::Internal)?;
             match sourced.commit(&node.journal, decided.now, &draft).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(count),
                 Err(CommitError::Conflict) => {}
                 Err(CommitError::NotWritten(_)) => return Err(CancelError::Unavailable),
                 Err(CommitError::Unknown(_)) => {
@@ -155,7 +156,7 @@ impl State {
                     return Err(CancelError::Unavailable);
                 }
                 Err(error) => {
-                    tracing::error!(message = %self.id(), %error, "a message was not taken back");
+                    tracing::error!(message = %self.id(), %error, "a command on a message was not recorded");
                     self.sourced = None;
                     return Err(CancelError::Internal);
                 }

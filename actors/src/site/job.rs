@@ -59,6 +59,14 @@ impl Way {
         }
     }
 
+    /// The receivers' own mail hosts, if that is the way.
+    pub(crate) fn route(&self) -> Option<&Route> {
+        match self {
+            Self::Mx(route, _) => Some(route),
+            Self::Smarthost(_) => None,
+        }
+    }
+
     /// Whether recipients on both ways, to one site, can share a transaction.
     pub(crate) fn is_one_with(&self, other: &Self) -> bool {
         match (self, other) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{MessageId, TenantId};
+use model::{MessageId, TenantId, Timestamp};
 use parking_lot::Mutex;
 
 use super::{
@@ -97,6 +97,16 @@ impl Lane {
     /// Who stands before the door comes back by its alarm.
     pub(super) fn send_away(&self) {
         *self.before_door.lock() = FairQueue::default();
+    }
+
+    /// How many have a place.
+    pub(crate) fn taken(&self) -> usize {
+        self.places.taken()
+    }
+
+    /// Until when the site is left in peace, if it is at `now`.
+    pub(crate) fn resting_until(&self, now: Timestamp) -> Option<Timestamp> {
+        Some(self.pause.lock().until).filter(|until| *until > now)
     }
 
     /// Whether nobody has a place, and nobody waits for one.

@@ -52,6 +52,11 @@ impl Places {
         self.taken.lock().all == 0
     }
 
+    /// How many have a place.
+    pub(super) fn taken(&self) -> usize {
+        self.taken.lock().all
+    }
+
     /// How each of these stands, and how many places are free.
     pub(super) fn shares(&self, tenants: &[TenantId]) -> (usize, Vec<usize>) {
         let taken = self.taken.lock();

@@ -44,6 +44,9 @@ impl Drop for Working {
 /// Makes the transaction and gives the answer.
 pub(super) async fn work(node: Arc<Node>, lane: Arc<Lane>, site: ActorRef<Msg>, job: Job) {
     let _working = Working(site.clone());
+    if node.is_held(&job) {
+        return job.answer.not_tried();
+    }
     // Composed and signed before anything is taken that others wait for.
     let printed = match job.letter.printed(&node).await {
         Ok(printed) => printed,
@@ -73,8 +76,9 @@ pub(super) async fn work(node: Arc<Node>, lane: Arc<Lane>, site: ActorRef<Msg>, 
         site.send_message(Msg::Back(Box::new(job))).ok();
         return;
     }
-    if job.letter.origin.expires_at <= node.now() {
-        // Nobody wants it any more: it waited too long in the lane. Its alarm ends it.
+    if job.letter.origin.expires_at <= node.now() || node.is_held(&job) {
+        // Nobody wants it any more, for it waited too long in the lane, and its alarm ends it; or it
+        // was paused meanwhile.
         if let Some(kept) = kept {
             turn.keep(lane.door, kept, node.now());
         }
@@ -92,6 +96,10 @@ pub(super) async fn work(node: Arc<Node>, lane: Arc<Lane>, site: ActorRef<Msg>, 
     let attempt = Attempt { node: &node, lane: &lane, way: &way, letter: &letter, seen };
     let outcomes = attempt.run(&envelope, &printed, turn, kept, &mut answer).await;
     drop((flight, raised, used));
+    let said = outcomes.as_ref().map_or_else(Some, |outcomes| outcomes.last());
+    if let Some(said) = said {
+        node.book.told(node.site_name(way.route()), said, node.now());
+    }
     match outcomes {
         Ok(mut outcomes) => {
             for outcome in &mut outcomes {

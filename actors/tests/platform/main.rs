@@ -21,6 +21,7 @@ mod domains;
 mod faults;
 mod lifetimes;
 mod lists;
+mod pauses;
 mod restart;
 mod sites;
 mod templates;

@@ -19,7 +19,7 @@ pub(crate) struct Operation {
 }
 
 /// Every operation.
-pub(crate) const OPERATIONS: [Operation; 39] = [
+pub(crate) const OPERATIONS: [Operation; 47] = [
     Operation { id: "sendEmail", scope: Some(Scope::EmailSend), errors: SEND_ERRORS },
     Operation { id: "sendBatch", scope: Some(Scope::EmailSend), errors: SEND_ERRORS },
     Operation {
@@ -180,9 +180,17 @@ pub(crate) const OPERATIONS: [Operation; 39] = [
     Operation { id: "listDomains", scope: None, errors: portal::PORTAL_READ },
     Operation { id: "getDomain", scope: None, errors: portal::PORTAL_READ_ONE },
     Operation { id: "getCompliance", scope: None, errors: portal::PORTAL_COUNT_ONE },
+    Operation { id: "listLetters", scope: None, errors: portal::PORTAL_COUNT_ONE },
+    Operation { id: "getLetter", scope: None, errors: portal::PORTAL_OPEN_ONE },
+    Operation { id: "listAlerts", scope: None, errors: portal::PORTAL_OPEN },
     Operation { id: "removeDomain", scope: None, errors: portal::PORTAL_CHANGE_ONE },
     Operation { id: "verifyDomain", scope: None, errors: portal::PORTAL_CHANGE_ONE },
     Operation { id: "rotateDkim", scope: None, errors: portal::PORTAL_ROTATE },
+    Operation { id: "getDelivery", scope: None, errors: portal::PORTAL_READ },
+    Operation { id: "pauseDelivery", scope: None, errors: portal::PORTAL_PAUSE },
+    Operation { id: "resumeDelivery", scope: None, errors: portal::PORTAL_RESUME },
+    Operation { id: "pauseDomain", scope: None, errors: portal::PORTAL_UPDATE },
+    Operation { id: "resumeDomain", scope: None, errors: portal::PORTAL_RESUME_ONE },
     Operation { id: "listAuditEvents", scope: None, errors: portal::PORTAL_QUERY },
     Operation { id: "healthz", scope: None, errors: &[] },
     Operation { id: "readyz", scope: None, errors: &[Code::NotReady] },

@@ -94,10 +94,10 @@ impl InsightOperations {
         let page = shared.reading(move |shared| {
             let page = shared.read.logs().page(app, &query).map_err(query_problem)?;
             let mut reader = Reader::new(shared);
-            let rows = page.rows.iter().map(|row| {
+            let rows = page.rows.iter().filter_map(|row| {
                 let message = (row.message, &row.head);
-                let (event, subject) = reader.event(message, row.id, row.at, &row.event);
-                LogWire { event, message_id: row.message.to_string(), subject }
+                let (event, subject) = reader.event(message, row.id, row.at, &row.event)?;
+                Some(LogWire { event, message_id: row.message.to_string(), subject })
             });
             Ok(LogsAnswer {
                 data: rows.collect(),

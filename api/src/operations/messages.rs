@@ -15,7 +15,7 @@ use crate::{
     parts::Shared,
     problem::{Code, Problem},
     reading::Reader,
-    wire::message::MessageAnswer,
+    wire::{message::MessageAnswer, pauses::PauseWire},
 };
 
 /// To read a message.
@@ -57,7 +57,9 @@ pub(super) async fn read_message(
         // Somebody else's message is answered as one that is not there.
         let view = view.filter(|view: &MessageView| view.app == caller.app);
         let view = view.ok_or_else(|| Problem::new(Code::NotFound))?;
-        Ok(Reader::new(shared).message(&view, shared.clock.now()))
+        let paused = shared.platform.pause_of(&view);
+        let paused = paused.map(|(what, pause)| PauseWire::of(&what, &pause));
+        Ok(Reader::new(shared).message(&view, shared.clock.now(), paused))
     });
     message.await
 }

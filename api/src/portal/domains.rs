@@ -9,7 +9,7 @@ use model::{
 };
 use poem::web::Data;
 use poem_openapi::{OpenApi, payload::Json};
-use projections::{DomainView, GroupBy, Interval, StatsQuery};
+use projections::{DomainView, GroupBy, Interval, Paused, StatsQuery};
 
 use super::{SharedData, Topic, problems::domain_problem, session::SignedIn};
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     wire::{
         compliance::ComplianceAnswer,
         domains::{DomainWire, DomainsAnswer, NewDomainAnswer, NewDomainBody, RemovedAnswer},
+        pauses::PauseWire,
     },
 };
 
@@ -96,7 +97,8 @@ impl Domains {
 
     /// Remove a domain
     ///
-    /// Nothing more can be sent from it. What was accepted before is still delivered.
+    /// Nothing more can be sent from it. What was accepted before is still delivered, also what a
+    /// pause of the domain held back.
     #[oai(
         path = "/portal/domains/:domainId",
         method = "delete",
@@ -159,6 +161,7 @@ impl Domains {
     ) -> Result<Json<ComplianceAnswer>, Problem> {
         shared.settled().await;
         let view = own_domain(shared, signed_in.session.tenant, domain.0)?;
+        let reverse_dns = shared.platform.reverse_dns().await;
         let answer = shared.reading(move |shared| {
             let (delivered, complained) = last_days(shared, &view)?;
             let known = Known {
@@ -166,6 +169,7 @@ impl Domains {
                 takes_complaints: shared.platform.inbound_hostname().is_some(),
                 delivered,
                 complained,
+                reverse_dns,
             };
             let findings = compliance::report(&view.records, &known);
             Ok(ComplianceAnswer::of(view.id.to_string(), view.name.to_string(), findings))
@@ -197,8 +201,11 @@ impl Domains {
     }
 }
 
-fn wire(shared: &Shared, view: &DomainView) -> DomainWire {
-    DomainWire::of(view, shared.platform.expected_records(view))
+pub(super) fn wire(shared: &Shared, view: &DomainView) -> DomainWire {
+    let what = Paused::Domain(view.id);
+    let pause = shared.read.policies().pauses().of(&what);
+    let paused = pause.map(|pause| PauseWire::of(&what, &pause));
+    DomainWire { paused, ..DomainWire::of(view, shared.platform.expected_records(view)) }
 }
 
 /// Who got messages of this domain in the last 30 days, from all apps, and how many complained.
@@ -220,7 +227,7 @@ fn last_days(shared: &Shared, view: &DomainView) -> Result<(u64, u64), Problem> 
 }
 
 /// Somebody else's domain is one that is not there.
-fn own_domain(
+pub(super) fn own_domain(
     shared: &Shared,
     tenant: TenantId,
     domain: DomainId,

@@ -9,12 +9,13 @@ use crate::{
 };
 
 /// Of accounts, apps and keys.
-pub(super) fn change_problem(error: ChangeError) -> Problem {
+pub(crate) fn change_problem(error: ChangeError) -> Problem {
     match error {
         ChangeError::Tenant(refusal) => match refusal {
             tenant::Refusal::AlreadyExists => Problem::new(Code::AlreadyExists),
             tenant::Refusal::Unknown => Problem::new(Code::NotFound),
             tenant::Refusal::TooMany => Problem::new(Code::LimitReached),
+            tenant::Refusal::PausedByOperator(_) => Problem::new(Code::PausedByOperator),
             tenant::Refusal::NoScope => Problem::field("scopes", "must grant at least one scope"),
             tenant::Refusal::BeyondPermissions => {
                 Problem::field("scopes", "must not go beyond the app's permissions")
@@ -39,7 +40,7 @@ pub(super) fn change_problem(error: ChangeError) -> Problem {
 }
 
 /// Of domains.
-pub(super) fn domain_problem(error: ChangeError) -> Problem {
+pub(crate) fn domain_problem(error: ChangeError) -> Problem {
     let ChangeError::Domain(refusal) = error else { return change_problem(error) };
     match refusal {
         domain::Refusal::AlreadyExists => Problem::new(Code::AlreadyExists),
@@ -56,6 +57,7 @@ pub(super) fn domain_problem(error: ChangeError) -> Problem {
             "domain",
             "belongs to a mailbox provider: only they can publish records there",
         ),
+        domain::Refusal::PausedByOperator(_) => Problem::new(Code::PausedByOperator),
         domain::Refusal::KeyNotShown => Problem::new(Code::KeyNotPublished),
         domain::Refusal::NoKey => Problem::internal("a domain without a key", &refusal),
     }

@@ -5,7 +5,7 @@ use model::domain::{CheckedRecord, DomainStatus, RecordPurpose, RecordStatus};
 use poem_openapi::{ApiResponse, Enum, Object, payload::Json, types::Example};
 use projections::DomainView;
 
-use super::{Time, time::EXAMPLE_TIME};
+use super::{Time, pauses::PauseWire, time::EXAMPLE_TIME};
 
 pub(crate) const EXAMPLE_DOMAIN: &str = "dom_01kb05yt7qe5tvnr4w8jhjkz2s";
 
@@ -36,6 +36,9 @@ pub(crate) struct DomainWire {
     /// When the DNS was last asked; `null` when it never was.
     #[oai(nullable)]
     pub checked_at: Option<Time>,
+    /// The pause that holds back what it sends; absent while that is delivered.
+    #[oai(skip_serializing_if_is_none)]
+    pub paused: Option<PauseWire>,
 }
 
 /// A DNS record to publish.
@@ -145,6 +148,7 @@ impl DomainWire {
             records: records.collect(),
             created_at: Time(view.created_at),
             checked_at: view.last_asked_at().map(Time),
+            paused: None,
         }
     }
 }
@@ -196,6 +200,7 @@ impl Example for DomainWire {
             records: vec![RecordWire::example()],
             created_at: Time(EXAMPLE_TIME),
             checked_at: Some(Time(EXAMPLE_TIME)),
+            paused: None,
         }
     }
 }

@@ -10,6 +10,7 @@ use poem_openapi::{
 
 use super::{
     Time,
+    pauses::PauseWire,
     send::{Sender, Status},
     suppressions::Reason,
     time::EXAMPLE_TIME,
@@ -63,6 +64,9 @@ pub(crate) struct MessageWire {
     pub template: Option<TemplateUsed>,
     /// The size of its content, in bytes.
     pub size_bytes: u64,
+    /// The pause that holds back all recipients who wait; absent when none does.
+    #[oai(skip_serializing_if_is_none)]
+    pub paused: Option<PauseWire>,
 }
 
 /// A template as it was used.
@@ -319,6 +323,7 @@ impl Example for MessageWire {
             metadata: Some([("orderId".to_owned(), "1042".to_owned())].into()),
             template: Some(TemplateUsed::example()),
             size_bytes: 1_482,
+            paused: None,
         }
     }
 }

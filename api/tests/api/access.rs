@@ -26,7 +26,7 @@ enum Needs {
 
 /// Every operation, and what it asks for. Said here once more on purpose: an operation that loses
 /// its lock by mistake loses it in the document too.
-const KNOWN: [(&str, Needs); 39] = [
+const KNOWN: [(&str, Needs); 47] = [
     ("sendEmail", Needs::Key(Scope::EmailSend)),
     ("sendBatch", Needs::Key(Scope::EmailSend)),
     ("cancelMessage", Needs::Key(Scope::EmailSend)),
@@ -59,9 +59,17 @@ const KNOWN: [(&str, Needs); 39] = [
     ("listDomains", Needs::Session),
     ("getDomain", Needs::Session),
     ("getCompliance", Needs::Session),
+    ("listLetters", Needs::Session),
+    ("getLetter", Needs::Session),
+    ("listAlerts", Needs::Session),
     ("removeDomain", Needs::Session),
     ("verifyDomain", Needs::Session),
     ("rotateDkim", Needs::Session),
+    ("getDelivery", Needs::Session),
+    ("pauseDelivery", Needs::Session),
+    ("resumeDelivery", Needs::Session),
+    ("pauseDomain", Needs::Session),
+    ("resumeDomain", Needs::Session),
     ("listAuditEvents", Needs::Session),
     ("healthz", Needs::Nothing),
     ("readyz", Needs::Nothing),

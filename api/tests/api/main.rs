@@ -12,6 +12,7 @@
 mod access;
 mod bad_requests;
 mod batch;
+mod delivery;
 mod described;
 mod domains;
 mod edges;
@@ -26,6 +27,7 @@ mod reading;
 mod sending;
 mod serving;
 mod sessions;
+mod standing;
 mod suppressions;
 mod templates;
 mod world;

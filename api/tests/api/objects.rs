@@ -1,11 +1,18 @@
 //! One of each thing that a path can name.
 
 use actors::NewApiKey;
-use model::{address::DomainName, tenant::Scope};
+use eventlog::{Append, EventLog as _, NewEvent, Version};
+use model::{
+    DomainId, EventId, LetterId, StreamId,
+    address::DomainName,
+    event::KeyedHash,
+    letter::{LetterEvent, LetterReceived, Office},
+    tenant::Scope,
+};
 use poem::http::Method;
 use serde_json::{Value, json};
 
-use crate::world::{World, email};
+use crate::world::{START, World, email};
 
 /// What belongs to the world's app.
 pub(crate) struct Objects {
@@ -14,6 +21,7 @@ pub(crate) struct Objects {
     app: String,
     key: String,
     domain: String,
+    letter: String,
 }
 
 /// An address on the world's suppression list, as it stands in a path.
@@ -30,6 +38,7 @@ impl Objects {
         let name = DomainName::parse(&format!("d{}.objects.test", key.prefix[7..].to_lowercase()));
         let domain = world.platform.add_domain(world.tenant, name.unwrap()).await.unwrap();
         Self {
+            letter: letter_to(world, domain).await.to_string(),
             app: world.app.to_string(),
             key: key.id.to_string(),
             domain: domain.to_string(),
@@ -71,9 +80,30 @@ impl Objects {
             "appId" => self.app.clone(),
             "keyId" => self.key.clone(),
             "domainId" => self.domain.clone(),
+            "letterId" => self.letter.clone(),
             other => panic!("a path parameter that is not known here: {other}"),
         })
     }
+}
+
+/// A letter to an office of the domain, whose content was forgotten.
+async fn letter_to(world: &World, domain: DomainId) -> LetterId {
+    let id = LetterId::from_bytes(*domain.as_bytes());
+    let received = LetterReceived {
+        tenant: Some(world.tenant),
+        domain: Some(domain),
+        at: DomainName::parse("bounces.objects.test").unwrap(),
+        office: Office::Abuse,
+        octets: 100,
+        hash: KeyedHash([7; 16]),
+        cut: false,
+    };
+    let event = LetterEvent::LetterReceived(received);
+    let events = vec![NewEvent { id: EventId::from_bytes(*id.as_bytes()), data: event.encode() }];
+    let (stream, expected) = (StreamId::Letter(id), Version::NONE);
+    let append = Append { stream, expected, at: START, events, content: Vec::new() };
+    world.log.append(append).await.unwrap();
+    id
 }
 
 /// The path with each parameter as an id that nobody has.
@@ -85,6 +115,7 @@ pub(crate) fn missing(template: &str) -> String {
         "appId" => "app_01kb05yt7qe5tvnr4w8jhjkz2m".to_owned(),
         "keyId" => "key_01kb05yt7qe5tvnr4w8jhjkz2m".to_owned(),
         "domainId" => "dom_01kb05yt7qe5tvnr4w8jhjkz2m".to_owned(),
+        "letterId" => "let_01kb05yt7qe5tvnr4w8jhjkz2m".to_owned(),
         other => panic!("a path parameter that is not known here: {other}"),
     })
 }

@@ -114,7 +114,7 @@ impl EventLog for CountingLog {
     }
 }
 
-/// Refuses who is called `nobody`, puts off who is called `later`.
+/// Refuses who is called `nobody`, and mail to `unproven`; puts off who is called `later`.
 struct Receiver;
 
 impl Policy for Receiver {
@@ -124,6 +124,9 @@ impl Policy for Receiver {
             Action::Reply(SinkReply::new(550, text))
         } else if asked.recipient.starts_with("later@") {
             Action::Reply(SinkReply::new(450, "4.2.0 not now"))
+        } else if asked.recipient.starts_with("unproven@") {
+            let text = format!("5.7.26 {}: no SPF, no DKIM", asked.recipient);
+            Action::Reply(SinkReply::new(550, text))
         } else {
             Action::Accept
         }

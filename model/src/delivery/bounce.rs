@@ -10,13 +10,18 @@
 //! - **A person is declared gone by the clearest signs alone.** Words cannot make a 5.7.x into a
 //!   missing person, and nothing that is said before RCPT is about the recipient. Among the words
 //!   those that blame us or our address are looked for first.
+//! - **What was said may be forgotten, and then nothing is made up.** Without the words a class is
+//!   told only where no words could change it.
 
-mod words;
+mod rules;
+mod shipped;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::words::{TEXT_RULES, TextRule};
-use super::{Diagnosis, EnhancedCode, Reply, Stage};
+pub use self::rules::{
+    BasicRule, BounceRules, Codes, Details, EnhancedRule, InvalidRules, TextRule,
+};
+use super::{EnhancedCode, Stage, Trouble};
 
 /// Why a recipient's mail host said no for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -85,87 +90,150 @@ enum Says {
     Nothing,
 }
 
-/// The class of a reply that refuses for good at this stage.
-pub(super) fn classify(stage: Stage, reply: &Reply) -> BounceClass {
-    let class = by_enhanced(reply.enhanced, &reply.text).unwrap_or_else(|| {
-        let said = words::class_of(&reply.text);
-        match basic(stage, reply.code) {
-            Says::Clearly(class) => class,
-            Says::Loosely(presumed) => said.unwrap_or(presumed),
-            Says::Nothing => said.unwrap_or(BounceClass::Unknown),
+impl Says {
+    const fn of(means: BounceClass, clearly: bool) -> Self {
+        if clearly { Self::Clearly(means) } else { Self::Loosely(means) }
+    }
+}
+
+/// Where a recipient or a message was rejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whence {
+    /// In a session of ours, at this stage.
+    Session(Stage),
+    /// In one of another server, which reports it. A report does not tell at which stage, so its
+    /// basic code says less; and a `4.y.z` is a fault that lasted until somebody gave up: nobody is
+    /// gone for that.
+    Report,
+}
+
+/// A "no" for good, in codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rejection {
+    whence: Whence,
+    code: Option<u16>,
+    enhanced: Option<EnhancedCode>,
+}
+
+impl Rejection {
+    /// Reads a reply to a delivery of ours; `None` when it is not a "no" for good.
+    pub fn in_session(stage: Stage, code: u16, enhanced: Option<EnhancedCode>) -> Option<Self> {
+        // "Too many recipients" in its permanent spelling (RFC 5321, section 4.5.3.1.10).
+        let too_many = enhanced.is_some_and(|code| (code.subject, code.detail) == (5, 3));
+        let settled = match stage {
+            // The server refuses to talk, not this recipient: another host or day may answer.
+            Stage::Dns
+            | Stage::Connect
+            | Stage::Greeting
+            | Stage::Hello
+            | Stage::StartTls
+            | Stage::Auth => false,
+            Stage::RcptTo => !too_many,
+            Stage::MailFrom | Stage::Data | Stage::Transfer | Stage::EndOfData => true,
+        };
+        let permanent = code / 100 == 5;
+        let whence = Whence::Session(stage);
+        (settled && permanent).then_some(Self { whence, code: Some(code), enhanced })
+    }
+
+    /// What a report says that another server was told (RFC 3464).
+    pub const fn reported(code: Option<u16>, enhanced: Option<EnhancedCode>) -> Self {
+        Self { whence: Whence::Report, code, enhanced }
+    }
+}
+
+impl BounceRules {
+    /// The class of a rejection with its words.
+    pub fn class(&self, rejection: Rejection, words: &str) -> BounceClass {
+        self.class_by(rejection, self.class_of_words(words))
+    }
+
+    /// The class of a rejection whose words were forgotten; `None` where they could change it.
+    pub fn class_without_words(&self, rejection: Rejection) -> Option<BounceClass> {
+        let class = self.class_by(rejection, None);
+        let mut others = self.text.iter().map(|rule| self.class_by(rejection, Some(rule.means)));
+        others.all(|other| other == class).then_some(class)
+    }
+
+    /// The class, when the words on their own say this.
+    fn class_by(&self, rejection: Rejection, words: Option<BounceClass>) -> BounceClass {
+        let by_enhanced = self.by_enhanced(rejection.enhanced, words);
+        match rejection.whence {
+            Whence::Session(stage) => {
+                let class = by_enhanced.unwrap_or_else(|| {
+                    match rejection.code.map_or(Says::Nothing, |code| self.basic(stage, code)) {
+                        Says::Clearly(class) => class,
+                        Says::Loosely(presumed) => words.unwrap_or(presumed),
+                        Says::Nothing => words.unwrap_or(BounceClass::Unknown),
+                    }
+                });
+                // Only the sender was named so far: what is wrong with an address is wrong with
+                // ours.
+                let about_address =
+                    matches!(class, BounceClass::Recipient | BounceClass::MailboxFull)
+                        || rejection.enhanced.is_some_and(|code| code.subject == 1);
+                let ours = stage == Stage::MailFrom && about_address;
+                if ours { BounceClass::Infrastructure } else { class }
+            }
+            Whence::Report => {
+                let class = by_enhanced.or(words).unwrap_or(BounceClass::Unknown);
+                let is_temporary = match rejection.enhanced {
+                    Some(known) => known.class == 4,
+                    None => rejection.code.is_some_and(|code| code / 100 == 4),
+                };
+                let gone = class == BounceClass::Recipient;
+                if is_temporary && gone { BounceClass::Unknown } else { class }
+            }
         }
-    });
-    // Only the sender was named so far: what is wrong with an address is wrong with ours.
-    let about_address = matches!(class, BounceClass::Recipient | BounceClass::MailboxFull)
-        || reply.enhanced.is_some_and(|code| code.subject == 1);
-    if stage == Stage::MailFrom && about_address { BounceClass::Infrastructure } else { class }
-}
-
-/// The class of a report that a message was not delivered.
-///
-/// A report does not tell at which stage a server refused, so its basic code says less than in a
-/// session; and a `4.y.z` is a fault that lasted until somebody gave up: nobody is gone for that.
-pub(super) fn classify_report(diagnosis: &Diagnosis) -> BounceClass {
-    let Diagnosis { code, enhanced: known, text } = diagnosis;
-    let class =
-        by_enhanced(*known, text).or_else(|| words::class_of(text)).unwrap_or(BounceClass::Unknown);
-    let is_temporary = match known {
-        Some(known) => known.class == 4,
-        None => code.is_some_and(|code| code / 100 == 4),
-    };
-    if is_temporary && class == BounceClass::Recipient { BounceClass::Unknown } else { class }
-}
-
-/// What the enhanced code tells, with the words where it is loose; `None` when it tells nothing.
-fn by_enhanced(code: Option<EnhancedCode>, text: &str) -> Option<BounceClass> {
-    let code = code?;
-    match enhanced(code) {
-        Says::Clearly(class) => Some(class),
-        Says::Loosely(presumed) => Some(match words::class_of(text) {
-            // 5.7.x never says that somebody is gone.
-            Some(BounceClass::Recipient) if code.subject == 7 => presumed,
-            said => said.unwrap_or(presumed),
-        }),
-        Says::Nothing => None,
     }
-}
 
-/// By the subject and detail alone: RFC 3463 and the registry "SMTP Enhanced Status Codes", whose
-/// entries from 7.17 on are of RFC 7293, 7372, 8616 and 8689; the three-digit details of 5.7 are
-/// Microsoft's ("Email non-delivery reports in Exchange Online", Microsoft Learn).
-const fn enhanced(code: EnhancedCode) -> Says {
-    use BounceClass::{Content, Infrastructure, MailboxFull, Policy, Recipient, Reputation};
-    match (code.subject, code.detail) {
-        // The mailbox or domain is not there, has moved or takes no mail; or it is another
-        // person's by now.
-        (1, 1..=4 | 6 | 10) | (7, 17 | 18) => Says::Clearly(Recipient),
-        // 5.2.1 is also said of somebody who gets too much mail.
-        (2, 0 | 1) => Says::Loosely(Recipient),
-        (2, 2) => Says::Clearly(MailboxFull),
-        (2, 3) | (3, 4) => Says::Clearly(Content),
-        // A flood, or an address that a provider has banned.
-        (7, 28 | 511 | 606..=649 | 708) => Says::Clearly(Reputation),
-        // The sender's address; addresses in other scripts; authentication, cryptography, SPF,
-        // DKIM, PTR, TLS: ours to mend.
-        (1, 7..=9) | (6, 7..=10) | (7, 4..=13 | 19..=27 | 29 | 30) => Says::Clearly(Infrastructure),
-        (2, 4) | (3..=5, _) | (7, 31..) => Says::Loosely(Infrastructure),
-        (6, _) => Says::Loosely(Content),
-        (7, _) => Says::Loosely(Policy),
-        _ => Says::Nothing,
+    /// What the enhanced code tells, with the words where it is loose; `None` when it tells nothing.
+    fn by_enhanced(
+        &self,
+        code: Option<EnhancedCode>,
+        words: Option<BounceClass>,
+    ) -> Option<BounceClass> {
+        let code = code?;
+        match self.enhanced(code) {
+            Says::Clearly(class) => Some(class),
+            Says::Loosely(presumed) => Some(match words {
+                // 5.7.x never says that somebody is gone.
+                Some(BounceClass::Recipient) if code.subject == 7 => presumed,
+                said => said.unwrap_or(presumed),
+            }),
+            Says::Nothing => None,
+        }
     }
-}
 
-/// By the basic code and its stage: RFC 5321, section 4.2.3, and RFC 7504.
-const fn basic(stage: Stage, code: u16) -> Says {
-    use BounceClass::{Content, Infrastructure, MailboxFull, Policy, Recipient};
-    match (stage, code) {
-        (Stage::RcptTo, 551 | 556) => Says::Clearly(Recipient),
-        (Stage::RcptTo, 550 | 553) => Says::Loosely(Recipient),
-        (Stage::RcptTo | Stage::EndOfData, 552) => Says::Loosely(MailboxFull),
-        (_, 500..=504 | 530 | 534 | 535 | 538) => Says::Loosely(Infrastructure),
-        (Stage::Data | Stage::Transfer | Stage::EndOfData, _) => Says::Loosely(Content),
-        (_, 554 | 521 | 541 | 571) => Says::Loosely(Policy),
-        _ => Says::Nothing,
+    fn enhanced(&self, code: EnhancedCode) -> Says {
+        let fits = |rule: &&EnhancedRule| rule.codes.iter().any(|codes| codes.include(code));
+        let rule = self.enhanced.iter().find(fits);
+        rule.map_or(Says::Nothing, |rule| Says::of(rule.means, rule.clearly))
+    }
+
+    fn basic(&self, stage: Stage, code: u16) -> Says {
+        let fits = |rule: &&BasicRule| {
+            let here = rule.stages.is_empty() || rule.stages.contains(&stage);
+            here && rule.codes.iter().any(|codes| codes.include(code))
+        };
+        let rule = self.basic.iter().find(fits);
+        rule.map_or(Says::Nothing, |rule| Says::of(rule.means, rule.clearly))
+    }
+
+    /// The class that the words tell.
+    fn class_of_words(&self, words: &str) -> Option<BounceClass> {
+        self.rule_of_words(words).map(|rule| rule.means)
+    }
+
+    /// What of ours is to be mended, as the words tell.
+    pub(super) fn mend(&self, words: &str) -> Option<Trouble> {
+        self.rule_of_words(words)?.mend
+    }
+
+    fn rule_of_words(&self, words: &str) -> Option<&TextRule> {
+        let words = words.to_lowercase();
+        let says = |rule: &&TextRule| rule.says.iter().any(|phrase| words.contains(&**phrase));
+        self.text.iter().find(says)
     }
 }
 
@@ -178,7 +246,11 @@ mod tests {
         let (word, text) = rest.split_once(' ').unwrap_or((rest, ""));
         let enhanced = EnhancedCode::parse(word);
         let text = if enhanced.is_some() { text } else { rest };
-        classify(stage, &Reply { code: code.parse().unwrap(), enhanced, text: text.to_owned() })
+        BounceRules::shipped().class(rejection(stage, code, enhanced), text)
+    }
+
+    fn rejection(stage: Stage, code: &str, enhanced: Option<EnhancedCode>) -> Rejection {
+        Rejection::in_session(stage, code.parse().unwrap(), enhanced).unwrap()
     }
 
     /// Replies as providers and servers give them, and what they mean.
@@ -238,14 +310,46 @@ mod tests {
     /// Whatever a 5.7.x says besides, it is no reason to take somebody off the lists.
     #[test]
     fn words_never_make_a_policy_a_missing_person() {
-        for rule in TEXT_RULES.iter().filter(|rule| rule.means == BounceClass::Recipient) {
-            for phrase in rule.says {
+        let rules = BounceRules::shipped().text.iter();
+        for rule in rules.filter(|rule| rule.means == BounceClass::Recipient) {
+            for phrase in rule.says.iter() {
                 for detail in (0..=16).chain(19..=30).chain([100, 133, 509, 515, 606]) {
                     let line = format!("550 5.7.{detail} {phrase}");
                     let class = class(Stage::RcptTo, &line);
                     assert!(!class.suppresses(), "{line}: {class:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn phrases_are_lower_case_and_found_by_their_own_rule() {
+        let rules = BounceRules::shipped();
+        for rule in rules.text.iter() {
+            assert!(!rule.source.is_empty());
+            for phrase in rule.says.iter() {
+                assert_eq!(*phrase, phrase.to_lowercase());
+                let text = format!("Sorry, <a@b.example>: {}.", phrase.to_uppercase());
+                assert_eq!(rules.class_of_words(&text), Some(rule.means), "{phrase}");
+            }
+        }
+        assert_eq!(rules.class_of_words(""), None);
+        assert_eq!(rules.class_of_words("no"), None);
+    }
+
+    #[test]
+    fn without_the_words_only_what_no_words_could_change_is_told() {
+        let without = |stage, code, enhanced| {
+            let rejection = rejection(stage, code, EnhancedCode::parse(enhanced));
+            BounceRules::shipped().class_without_words(rejection)
+        };
+        assert_eq!(without(Stage::RcptTo, "550", "5.1.1"), Some(BounceClass::Recipient));
+        assert_eq!(without(Stage::RcptTo, "551", ""), Some(BounceClass::Recipient));
+        assert_eq!(without(Stage::MailFrom, "550", "5.1.0"), Some(BounceClass::Infrastructure));
+        for (stage, enhanced) in
+            [(Stage::RcptTo, ""), (Stage::RcptTo, "5.7.1"), (Stage::EndOfData, "5.2.1")]
+        {
+            assert_eq!(without(stage, "550", enhanced), None, "{stage:?} {enhanced}");
         }
     }
 

@@ -6,6 +6,8 @@
 //! new requirements for high-volume senders", since May 2025). Each requirement says what was found
 //! and, where it is not met, what to do; what this server cannot see it says, too.
 
+use std::net::IpAddr;
+
 use super::{CheckedRecord, RecordPurpose, RecordStatus};
 
 /// A requirement.
@@ -72,8 +74,24 @@ pub struct Finding {
     pub to_do: Option<String>,
 }
 
+/// What the DNS says of the addresses that mail leaves from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReverseDns {
+    /// Mail leaves from a relay, which shows its own address.
+    Relayed,
+    /// They are not known here: none is set and the server's name has none, or they are private and
+    /// become others on their way out.
+    Unknown,
+    /// The DNS gave no usable answer.
+    Unanswered,
+    /// Each leads to a name and back.
+    Confirmed(Vec<IpAddr>),
+    /// This one does not; the names that it leads to.
+    Unconfirmed(IpAddr, Vec<String>),
+}
+
 /// What is known besides the domain's records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
     /// Whether links in messages are `https`.
     pub links_are_https: bool,
@@ -83,6 +101,8 @@ pub struct Known {
     pub delivered: u64,
     /// How many of them complained.
     pub complained: u64,
+    /// What the DNS says of the server's addresses.
+    pub reverse_dns: ReverseDns,
 }
 
 /// At 3 in 1000 Google and Yahoo begin to refuse; they ask for less than 1 in 1000.
@@ -106,16 +126,7 @@ pub fn report(records: &[CheckedRecord], known: &Known) -> Vec<Finding> {
             found: "STARTTLS is used wherever a receiver offers it.".to_owned(),
             to_do: None,
         },
-        Finding {
-            requirement: Requirement::ReverseDns,
-            standing: Standing::Unknown,
-            found: "This belongs to the server's address and not to the domain.".to_owned(),
-            to_do: Some(
-                "Ask who runs the server: its sending address needs a PTR record whose name leads \
-                 back to that address."
-                    .to_owned(),
-            ),
-        },
+        reverse_dns(&known.reverse_dns),
     ]
 }
 
@@ -174,6 +185,38 @@ fn alignment(records: &[CheckedRecord]) -> Finding {
     }
 }
 
+fn reverse_dns(known: &ReverseDns) -> Finding {
+    let list = |addresses: &[IpAddr]| {
+        addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    let (standing, found) = match known {
+        ReverseDns::Confirmed(addresses) => {
+            (Standing::Met, format!("{} leads to a name and back.", list(addresses)))
+        }
+        ReverseDns::Unconfirmed(address, names) if names.is_empty() => {
+            (Standing::Unmet, format!("{address} has no PTR record."))
+        }
+        ReverseDns::Unconfirmed(address, names) => {
+            let names = names.join(", ");
+            (Standing::Unmet, format!("{address} leads to {names}, which does not lead back."))
+        }
+        ReverseDns::Relayed => {
+            (Standing::Unknown, "Mail leaves by a relay, which shows its own address.".to_owned())
+        }
+        ReverseDns::Unknown => (
+            Standing::Unknown,
+            "The public address that mail leaves from is not known to the server.".to_owned(),
+        ),
+        ReverseDns::Unanswered => {
+            (Standing::Unknown, "The DNS gave no answer about the server's address.".to_owned())
+        }
+    };
+    let to_do = "Ask who runs the server: its sending address needs a PTR record whose name leads \
+                 back to that address.";
+    let to_do = (standing != Standing::Met).then(|| to_do.to_owned());
+    Finding { requirement: Requirement::ReverseDns, standing, found, to_do }
+}
+
 fn one_click(known: &Known) -> Finding {
     let requirement = Requirement::OneClickUnsubscribe;
     if known.links_are_https {
@@ -189,7 +232,7 @@ fn one_click(known: &Known) -> Finding {
 }
 
 fn complaint_rate(known: &Known) -> Finding {
-    let Known { delivered, complained, .. } = *known;
+    let (delivered, complained) = (known.delivered, known.complained);
     let found = format!("{complained} of {delivered} recipients complained in the last 30 days.");
     let is_high = complained.saturating_mul(1_000) >= delivered * MOST_COMPLAINTS_PERMILLE;
     let (standing, to_do) = match (known.takes_complaints, delivered < FEWEST_DELIVERED, is_high) {
@@ -212,8 +255,13 @@ fn complaint_rate(known: &Known) -> Finding {
 mod tests {
     use super::*;
 
-    const QUIET: Known =
-        Known { links_are_https: true, takes_complaints: true, delivered: 10_000, complained: 9 };
+    const QUIET: Known = Known {
+        links_are_https: true,
+        takes_complaints: true,
+        delivered: 10_000,
+        complained: 9,
+        reverse_dns: ReverseDns::Unknown,
+    };
 
     fn record(purpose: RecordPurpose, status: RecordStatus) -> CheckedRecord {
         CheckedRecord {
@@ -262,7 +310,7 @@ mod tests {
 
     #[test]
     fn complaints_count_from_three_in_a_thousand_on() {
-        let rate = |known| standing_of(&[], &known, Requirement::ComplaintRate);
+        let rate = |known: Known| standing_of(&[], &known, Requirement::ComplaintRate);
         assert_eq!(rate(QUIET), Standing::Met);
         assert_eq!(rate(Known { complained: 29, ..QUIET }), Standing::Met);
         assert_eq!(rate(Known { complained: 30, ..QUIET }), Standing::Unmet);
@@ -271,8 +319,25 @@ mod tests {
     }
 
     #[test]
+    fn the_servers_address_leads_to_a_name_and_back() {
+        let ip = IpAddr::from([192, 0, 2, 7]);
+        for (reverse_dns, expected) in [
+            (ReverseDns::Confirmed(vec![ip]), Standing::Met),
+            (ReverseDns::Unconfirmed(ip, vec![]), Standing::Unmet),
+            (ReverseDns::Unconfirmed(ip, vec!["mx.acme.example".into()]), Standing::Unmet),
+            (ReverseDns::Relayed, Standing::Unknown),
+            (ReverseDns::Unknown, Standing::Unknown),
+            (ReverseDns::Unanswered, Standing::Unknown),
+        ] {
+            let known = Known { reverse_dns: reverse_dns.clone(), ..QUIET };
+            let standing = standing_of(&[], &known, Requirement::ReverseDns);
+            assert_eq!(standing, expected, "{reverse_dns:?}");
+        }
+    }
+
+    #[test]
     fn one_click_needs_https() {
-        let standing = |known| standing_of(&[], &known, Requirement::OneClickUnsubscribe);
+        let standing = |known: Known| standing_of(&[], &known, Requirement::OneClickUnsubscribe);
         assert_eq!(standing(QUIET), Standing::Met);
         assert_eq!(standing(Known { links_are_https: false, ..QUIET }), Standing::Unmet);
     }

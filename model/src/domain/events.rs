@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{address::DomainName, event::SealedText, ids::TenantId, time::Timestamp};
+use crate::{address::DomainName, event::SealedText, ids::TenantId, pause::Who, time::Timestamp};
 
 /// What a DNS record is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -181,3 +181,20 @@ impl CheckedRecord {
 /// See [`super::DomainEvent::DomainRemoved`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DomainRemoved {}
+
+/// See [`super::DomainEvent::DomainPaused`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainPaused {
+    /// Who paused.
+    pub by: Who,
+    /// Why, sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<SealedText>,
+}
+
+/// See [`super::DomainEvent::DomainResumed`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainResumed {
+    /// Who resumed.
+    pub by: Who,
+}

@@ -300,3 +300,26 @@ fn selectors_are_single_labels() {
         assert_eq!(Selector::parse(text), None, "{text}");
     }
 }
+
+#[test]
+fn a_domain_is_paused_until_it_is_resumed_by_whom_it_may_be_or_removed() {
+    use crate::pause::Who;
+    let user = Who::User(crate::UserId::from_bytes([3; 16]));
+    let paused = |by| DomainPaused { by, reason: None };
+    let resumed = |by| DomainResumed { by };
+    let decided = |given: &[DomainEvent], command| decide(&fold(given), &command, at(1));
+    let (pause, resume) = (|by| Command::Pause(paused(by)), |by| Command::Resume(resumed(by)));
+    assert_eq!(decided(&[], pause(user)), Err(Refusal::Unknown));
+    assert_eq!(decided(&[], resume(user)), Err(Refusal::Unknown));
+    let alive = [added().into(), key().into()];
+    assert_eq!(decided(&alive, pause(user)), Ok(vec![paused(user).into()]));
+    assert_eq!(decided(&alive, resume(user)), Ok(vec![]));
+    let held = [added().into(), paused(user).into()];
+    assert_eq!(decided(&held, pause(user)), Ok(vec![]));
+    assert_eq!(decided(&held, resume(user)), Ok(vec![resumed(user).into()]));
+    let held = [added().into(), paused(Who::Operator).into()];
+    assert_eq!(decided(&held, resume(user)), Err(PausedByOperator.into()));
+    assert_eq!(decided(&held, Command::Remove), Ok(vec![DomainRemoved {}.into()]));
+    let gone = [added().into(), paused(user).into(), DomainRemoved {}.into()];
+    assert_eq!(decided(&gone, resume(user)), Err(Refusal::Unknown));
+}

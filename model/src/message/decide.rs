@@ -4,16 +4,19 @@ use super::{
     MAX_RECIPIENTS, MAX_SCHEDULE_AHEAD, MAX_TAGS,
     events::{
         Accepted, AcceptedRecipient, Attempt, Bounced, Canceled, Complained, Deferred, Delivered,
-        Failed, FailureReason, MessageEvent, RecordedAnswer, Returned, Scheduled, Sent, Suppressed,
-        SuppressionReason, Tag, TemplateUse,
+        Failed, FailureReason, MessageEvent, RecordedAnswer, RetryRequested, Returned, Scheduled,
+        Sent, Suppressed, SuppressionReason, Tag, TemplateUse,
     },
     state::{Message, RecipientStatus},
 };
 use crate::{
     address::DomainName,
-    delivery::{Answer, Diagnosis, Fault, Outcome, Stage, TlsDemand, Verdict},
+    delivery::{
+        Answer, BounceRules, Diagnosis, Fault, Outcome, Stage, TlsDemand, Trouble, Verdict,
+    },
     event::{RequestHash, SealedText},
     ids::{ApiKeyId, AppId, DomainId, RecipientIndex, TenantId},
+    pause::Who,
     retry::{Jitter, Lifetime, RetryPolicy},
     time::Timestamp,
 };
@@ -33,6 +36,8 @@ pub enum Command {
     RecordReturn(Vec<Returning>),
     /// Note that recipients complained.
     RecordComplaint(Vec<RecipientIndex>),
+    /// Try those again now that wait for another attempt.
+    RetryNow(Who),
 }
 
 /// A message to be taken over.
@@ -112,6 +117,8 @@ pub struct Facts<'a> {
     pub jitter: Jitter,
     /// Whether an attempt is under way.
     pub in_flight: bool,
+    /// Whether a pause of its tenant or its sending domain holds it back.
+    pub paused: bool,
 }
 
 /// Why a command is not carried out.
@@ -163,6 +170,7 @@ pub fn decide(
         Command::Cancel => cancel(message, facts, now),
         Command::RecordReturn(returning) => record_return(message, returning),
         Command::RecordComplaint(recipients) => record_complaint(message, recipients),
+        Command::RetryNow(by) => retry_now(message, *by, now),
     }
 }
 
@@ -272,9 +280,11 @@ fn settle(
         // Before the final dot, the receiver has not got it.
         sent: report.sent.clone().filter(|_| outcome.stage == Stage::EndOfData),
     };
+    let rules = Some(BounceRules::shipped().version);
+    let trouble = Trouble::of(outcome);
     match outcome.verdict() {
         Verdict::Delivered => Delivered { attempt }.into(),
-        Verdict::Bounced(class) => Bounced { attempt, class }.into(),
+        Verdict::Bounced(class) => Bounced { attempt, class, rules, trouble }.into(),
         Verdict::Failed => Failed {
             recipient: report.recipient,
             attempt: number,
@@ -291,6 +301,7 @@ fn settle(
                 // At its expiry a message is looked at once more, and given up.
                 next_attempt_at: next.min(accepted.expires_at),
                 outcome_unknown: verdict == Verdict::OutcomeUnknown,
+                trouble,
             }
             .into()
         }
@@ -315,7 +326,9 @@ fn cancel(
 ) -> Result<Vec<MessageEvent>, Refusal> {
     message.accepted().ok_or(Refusal::Unknown)?;
     let open: Vec<RecipientIndex> = message.open().map(|(index, _)| index).collect();
-    let waiting = message.open().all(|(_, recipient)| recipient.next_attempt_at > now);
+    // Who is paused waits, too, whatever the time.
+    let waiting =
+        facts.paused || message.open().all(|(_, recipient)| recipient.next_attempt_at > now);
     if open.is_empty() || facts.in_flight || !waiting {
         return Err(Refusal::NotCancelable);
     }
@@ -340,8 +353,11 @@ fn record_return(message: &Message, returning: &[Returning]) -> Result<Vec<Messa
         }
         let Diagnosis { code, enhanced, .. } = one.diagnosis;
         let (recipient, text) = (one.recipient, one.sealed_text.clone());
-        let class = one.diagnosis.class();
-        events.push(Returned { recipient, class, code, enhanced, text, was_delivered }.into());
+        let (class, rules) = (one.diagnosis.class(), Some(BounceRules::shipped().version));
+        let trouble = Trouble::of_report(&one.diagnosis);
+        let returned =
+            Returned { recipient, class, rules, trouble, code, enhanced, text, was_delivered };
+        events.push(returned.into());
     }
     Ok(events)
 }
@@ -363,4 +379,14 @@ fn record_complaint(
         events.push(Complained { recipient: *recipient }.into());
     }
     Ok(events)
+}
+
+/// What was never tried is due anyway; what waits for the time that its caller named goes on waiting.
+fn retry_now(message: &Message, by: Who, now: Timestamp) -> Result<Vec<MessageEvent>, Refusal> {
+    message.accepted().ok_or(Refusal::Unknown)?;
+    let waits = message.open().any(|(_, recipient)| {
+        recipient.status == RecipientStatus::Deferred && recipient.next_attempt_at > now
+    });
+    let waits = waits && message.scheduled_until().is_none_or(|until| until <= now);
+    Ok(waits.then(|| RetryRequested { by }.into()).into_iter().collect())
 }

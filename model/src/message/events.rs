@@ -7,10 +7,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use crate::{
     address::DomainName,
     content::RecipientKind,
-    delivery::{BounceClass, EnhancedCode, Fault, Peer, Stage, TlsDemand},
+    delivery::{BounceClass, EnhancedCode, Fault, Peer, Stage, TlsDemand, Trouble},
     domain::Selector,
     event::{KeyedHash, RecipientHash, RequestHash, SealedText, events},
     ids::{ApiKeyId, AppId, DomainId, RecipientIndex, TemplateId, TenantId},
+    pause::Who,
     time::Timestamp,
 };
 
@@ -37,6 +38,8 @@ events! {
         Returned = "message.returned" v 1,
         /// A recipient complained about it.
         Complained = "message.complained" v 1,
+        /// Somebody wants those who wait for another attempt to have it now.
+        RetryRequested = "message.retry_requested" v 1,
     }
 }
 
@@ -261,6 +264,9 @@ pub struct Deferred {
     /// The receiver may have taken the message all the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub outcome_unknown: bool,
+    /// What of ours is to be mended, if that is why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
 }
 
 /// See [`MessageEvent::Bounced`].
@@ -271,6 +277,12 @@ pub struct Bounced {
     pub attempt: Attempt,
     /// Why.
     pub class: BounceClass,
+    /// The version of the rules that say so; absent before versions were recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<u32>,
+    /// What of ours is to be mended, if that is why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
 }
 
 /// See [`MessageEvent::Failed`].
@@ -310,6 +322,12 @@ pub struct Returned {
     pub recipient: RecipientIndex,
     /// Why.
     pub class: BounceClass,
+    /// The version of the rules that say so; absent before versions were recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<u32>,
+    /// What of ours is to be mended, if that is why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
     /// The reply code that the report tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<u16>,
@@ -327,4 +345,11 @@ pub struct Returned {
 pub struct Complained {
     /// Which recipient.
     pub recipient: RecipientIndex,
+}
+
+/// See [`MessageEvent::RetryRequested`]. Every recipient that is open is due at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryRequested {
+    /// Who asked.
+    pub by: Who,
 }

@@ -127,6 +127,12 @@ impl Message {
                     recipient.complained = true;
                 }
             }
+            MessageEvent::RetryRequested(_) => {
+                let open = |one: &&mut RecipientState| !one.status.is_final();
+                for recipient in self.recipients.iter_mut().filter(open) {
+                    recipient.next_attempt_at = recipient.next_attempt_at.min(at);
+                }
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use super::events::{Accepted, MessageEvent, Scheduled};
 use crate::{
-    delivery::BounceClass,
+    delivery::{BounceClass, Trouble},
     event::{Header, UPCASTERS, UndecodableEvent},
     ids::RecipientIndex,
     time::Timestamp,
@@ -26,6 +26,8 @@ pub enum Step {
         attempt: u16,
         /// When the next one is due.
         next_attempt_at: Timestamp,
+        /// What of ours is to be mended, if that is why.
+        trouble: Option<Trouble>,
     },
     /// A recipient came to its end.
     Ended {
@@ -33,6 +35,8 @@ pub enum Step {
         recipient: RecipientIndex,
         /// How.
         end: End,
+        /// What of ours is to be mended, if that is why.
+        trouble: Option<Trouble>,
     },
     /// [`MessageEvent::Returned`].
     Returned {
@@ -42,12 +46,16 @@ pub enum Step {
         class: BounceClass,
         /// Whether it had counted as delivered until now.
         was_delivered: bool,
+        /// What of ours is to be mended, if that is why.
+        trouble: Option<Trouble>,
     },
     /// [`MessageEvent::Complained`].
     Complained {
         /// Which recipient.
         recipient: RecipientIndex,
     },
+    /// [`MessageEvent::RetryRequested`].
+    RetryRequested,
 }
 
 /// How a recipient ended.
@@ -68,7 +76,7 @@ pub enum End {
 impl Step {
     /// The step that an event is.
     pub fn of(event: MessageEvent) -> Self {
-        let ended = |recipient, end| Self::Ended { recipient, end };
+        let ended = |recipient, end| Self::Ended { recipient, end, trouble: None };
         match event {
             MessageEvent::Accepted(accepted) => Self::Accepted(Box::new(accepted)),
             MessageEvent::Scheduled(scheduled) => Self::Scheduled(scheduled),
@@ -76,20 +84,25 @@ impl Step {
                 recipient: deferred.attempt.recipient,
                 attempt: deferred.attempt.attempt,
                 next_attempt_at: deferred.next_attempt_at,
+                trouble: deferred.trouble,
             },
             MessageEvent::Suppressed(event) => ended(event.recipient, End::Suppressed),
             MessageEvent::Delivered(event) => ended(event.attempt.recipient, End::Delivered),
-            MessageEvent::Bounced(event) => {
-                ended(event.attempt.recipient, End::Bounced(event.class))
-            }
+            MessageEvent::Bounced(event) => Self::Ended {
+                recipient: event.attempt.recipient,
+                end: End::Bounced(event.class),
+                trouble: event.trouble,
+            },
             MessageEvent::Failed(event) => ended(event.recipient, End::Failed),
             MessageEvent::Canceled(event) => ended(event.recipient, End::Canceled),
             MessageEvent::Returned(event) => Self::Returned {
                 recipient: event.recipient,
                 class: event.class,
                 was_delivered: event.was_delivered,
+                trouble: event.trouble,
             },
             MessageEvent::Complained(event) => Self::Complained { recipient: event.recipient },
+            MessageEvent::RetryRequested(_) => Self::RetryRequested,
         }
     }
 
@@ -108,18 +121,18 @@ impl Step {
                 return read(data).map(|accepted| Self::Accepted(Box::new(accepted)));
             }
             "message.deferred" if current => {
-                let Put { recipient, attempt, next_attempt_at } = read(data)?;
-                return Ok(Self::Deferred { recipient, attempt, next_attempt_at });
+                let Put { recipient, attempt, next_attempt_at, trouble } = read(data)?;
+                return Ok(Self::Deferred { recipient, attempt, next_attempt_at, trouble });
             }
             "message.suppressed" if current => End::Suppressed,
             "message.delivered" if current => End::Delivered,
             "message.bounced" if current => {
-                let Refused { recipient, class } = read(data)?;
-                return Ok(Self::Ended { recipient, end: End::Bounced(class) });
+                let Refused { recipient, class, trouble } = read(data)?;
+                return Ok(Self::Ended { recipient, end: End::Bounced(class), trouble });
             }
             "message.returned" if current => {
-                let CameBack { recipient, class, was_delivered } = read(data)?;
-                return Ok(Self::Returned { recipient, class, was_delivered });
+                let CameBack { recipient, class, was_delivered, trouble } = read(data)?;
+                return Ok(Self::Returned { recipient, class, was_delivered, trouble });
             }
             "message.complained" if current => {
                 let About { recipient } = read(data)?;
@@ -130,13 +143,13 @@ impl Step {
             kind => return MessageEvent::decode(kind, header.v, data).map(Self::of),
         };
         let About { recipient } = read(data)?;
-        Ok(Self::Ended { recipient, end })
+        Ok(Self::Ended { recipient, end, trouble: None })
     }
 
     /// The recipient that it is about; `None`: it is about all.
     pub const fn recipient(&self) -> Option<RecipientIndex> {
         match self {
-            Self::Accepted(_) | Self::Scheduled(_) => None,
+            Self::Accepted(_) | Self::Scheduled(_) | Self::RetryRequested => None,
             Self::Deferred { recipient, .. }
             | Self::Ended { recipient, .. }
             | Self::Returned { recipient, .. }
@@ -151,6 +164,19 @@ impl Step {
                 Some(*class)
             }
             _ => None,
+        }
+    }
+
+    /// What of ours is to be mended, if that is why it happened.
+    pub const fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Deferred { trouble, .. }
+            | Self::Ended { trouble, .. }
+            | Self::Returned { trouble, .. } => *trouble,
+            Self::Accepted(_)
+            | Self::Scheduled(_)
+            | Self::Complained { .. }
+            | Self::RetryRequested => None,
         }
     }
 
@@ -169,6 +195,7 @@ impl Step {
             },
             Self::Returned { .. } => "message.returned",
             Self::Complained { .. } => "message.complained",
+            Self::RetryRequested => "message.retry_requested",
         }
     }
 }
@@ -182,6 +209,8 @@ struct About {
 struct Refused {
     recipient: RecipientIndex,
     class: BounceClass,
+    #[serde(default)]
+    trouble: Option<Trouble>,
 }
 
 #[derive(Deserialize)]
@@ -189,6 +218,8 @@ struct CameBack {
     recipient: RecipientIndex,
     class: BounceClass,
     was_delivered: bool,
+    #[serde(default)]
+    trouble: Option<Trouble>,
 }
 
 #[derive(Deserialize)]
@@ -196,6 +227,8 @@ struct Put {
     recipient: RecipientIndex,
     attempt: u16,
     next_attempt_at: Timestamp,
+    #[serde(default)]
+    trouble: Option<Trouble>,
 }
 
 fn read<T: DeserializeOwned>(data: &[u8]) -> Result<T, UndecodableEvent> {

@@ -2,7 +2,10 @@
 
 use model::{
     RecipientIndex,
-    delivery::{Answer, BounceClass, Fault, Outcome, Peer, Stage, Tls, Verdict, Verification},
+    delivery::{
+        Answer, BounceClass, BounceRules, Fault, Outcome, Peer, Stage, Tls, Trouble, Verdict,
+        Verification,
+    },
     message::{
         Bounced, Deferred, Delivered, Failed, FailureReason, MessageEvent, RecipientStatus, Refusal,
     },
@@ -50,12 +53,23 @@ const STAGES: [Stage; 11] = [
 
 fn deferral(recipient: u8, number: u16, outcome: &Outcome, minutes: u64) -> MessageEvent {
     let attempt = attempt(recipient, number, outcome);
-    Deferred { attempt, next_attempt_at: later(minutes), outcome_unknown: false }.into()
+    let next_attempt_at = later(minutes);
+    Deferred { attempt, next_attempt_at, outcome_unknown: false, trouble: None }.into()
 }
 
 #[test]
 fn a_message_that_was_never_accepted_has_no_attempts() {
     Given::nothing().when(NOW, &tried([(0, delivered())])).then_refused(Refusal::Unknown);
+}
+
+fn refused(recipient: u8) -> MessageEvent {
+    Bounced {
+        attempt: attempt(recipient, 1, &bounced()),
+        class: BounceClass::Recipient,
+        rules: Some(BounceRules::shipped().version),
+        trouble: None,
+    }
+    .into()
 }
 
 #[test]
@@ -64,7 +78,7 @@ fn each_recipient_gets_its_own_end() {
         .when(NOW, &tried([(0, delivered()), (1, bounced()), (2, deferred())]))
         .then(&[
             Delivered { attempt: attempt(0, 1, &delivered()) }.into(),
-            Bounced { attempt: attempt(1, 1, &bounced()), class: BounceClass::Recipient }.into(),
+            refused(1),
             deferral(2, 1, &deferred(), 5),
         ]);
     let statuses: Vec<_> = given.state.recipients().iter().map(|one| one.status).collect();
@@ -90,9 +104,11 @@ fn every_verdict_has_its_event() {
         let then = Given::accepted(1).when(NOW, &tried([(0, outcome.clone())]));
         let [event] = then.events() else { panic!("{outcome:?}: {:?}", then.events()) };
         let attempt = attempt(0, 1, &outcome);
+        let rules = Some(BounceRules::shipped().version);
+        let trouble = Trouble::of(&outcome);
         let (place, expected): (usize, MessageEvent) = match outcome.verdict() {
             Verdict::Delivered => (0, Delivered { attempt }.into()),
-            Verdict::Bounced(class) => (1, Bounced { attempt, class }.into()),
+            Verdict::Bounced(class) => (1, Bounced { attempt, class, rules, trouble }.into()),
             Verdict::Failed => {
                 let reason = match outcome.answer {
                     Answer::Fault(Fault::ContentGone) => FailureReason::ContentGone,
@@ -106,7 +122,7 @@ fn every_verdict_has_its_event() {
                 assert!(next_attempt_at > NOW);
                 let outcome_unknown = verdict == Verdict::OutcomeUnknown;
                 let place = if outcome_unknown { 4 } else { 3 };
-                (place, Deferred { attempt, next_attempt_at, outcome_unknown }.into())
+                (place, Deferred { attempt, next_attempt_at, outcome_unknown, trouble }.into())
             }
         };
         assert_eq!(event, &expected, "{outcome:?}");
@@ -174,9 +190,9 @@ fn a_message_is_looked_at_when_it_expires_whatever_an_event_says() {
 
 #[test]
 fn a_report_twice_counts_once_and_the_first_one_counts() {
-    Given::accepted(2).when(NOW, &tried([(1, bounced()), (1, delivered()), (1, deferred())])).then(
-        &[Bounced { attempt: attempt(1, 1, &bounced()), class: BounceClass::Recipient }.into()],
-    );
+    Given::accepted(2)
+        .when(NOW, &tried([(1, bounced()), (1, delivered()), (1, deferred())]))
+        .then(&[refused(1)]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Expiry and cancelling.
+//! Expiry, cancelling, and trying again now.
 
 use std::time::Duration;
 
@@ -6,8 +6,9 @@ use model::{
     RecipientIndex,
     message::{
         Canceled, Command, Failed, FailureReason, MessageEvent, MessageStatus, Refusal,
-        SuppressionReason,
+        RetryRequested, SuppressionReason,
     },
+    pause::Who,
 };
 
 use crate::scenario::{
@@ -95,4 +96,40 @@ fn late_reports_do_not_wake_what_was_taken_back_or_has_expired() {
             ended.clone().when(end, &tried([(0, late)])).then_nothing();
         }
     }
+}
+
+#[test]
+fn what_is_paused_can_be_taken_back_although_it_is_due() {
+    let paused = Known { paused: true, ..Known::default() };
+    let given = Given::accepted(1);
+    given.clone().when_knowing(later(1), &Command::Cancel, &paused).then(&[canceled(0)]);
+    let known = Known { in_flight: true, ..paused };
+    given.when_knowing(later(1), &Command::Cancel, &known).then_refused(Refusal::NotCancelable);
+}
+
+#[test]
+fn what_waits_for_a_retry_is_due_at_once_when_somebody_asks() {
+    let retry = Command::RetryNow(Who::Operator);
+    Given::nothing().when(NOW, &retry).then_refused(Refusal::Unknown);
+    // Nobody waits who is due, and nobody who has ended.
+    Given::accepted(1).when(later(1), &retry).then_nothing();
+    let ended = Given::accepted(1).when(NOW, &tried([(0, delivered())])).happens();
+    ended.when(later(1), &retry).then_nothing();
+
+    let outcomes = [(0, delivered()), (1, deferred()), (2, deferred())];
+    let waiting = Given::accepted(3).when(NOW, &tried(outcomes)).happens();
+    assert!(waiting.state.due(later(1)).is_empty());
+    let asked = RetryRequested { by: Who::Operator }.into();
+    let given = waiting.when(later(1), &retry).then(&[asked]);
+    assert_eq!(given.state.due(later(1)), [RecipientIndex(1), RecipientIndex(2)]);
+    assert_eq!(given.state.next_alarm(), Some(later(1)));
+    given.when(later(1), &retry).then_nothing();
+}
+
+#[test]
+fn a_scheduled_message_keeps_its_time_when_somebody_asks_for_a_retry() {
+    let mut scheduled = draft(1);
+    scheduled.scheduled_at = Some(later(60));
+    let given = Given::nothing().when(NOW, &taking(scheduled)).happens();
+    given.when(later(1), &Command::RetryNow(Who::Operator)).then_nothing();
 }

@@ -6,6 +6,7 @@ use model::{
     RecipientIndex, Timestamp,
     delivery::{Fault, Outcome, Stage},
     message::{Command, Message, MessageEvent, RecipientStatus, SuppressionReason},
+    pause::Who,
     retry::{Jitter, RetryPolicy},
 };
 use proptest::prelude::*;
@@ -41,6 +42,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => reports,
         1 => Just(Command::Expire),
         1 => Just(Command::Cancel),
+        1 => Just(Command::RetryNow(Who::Operator)),
         1 => Just(taking(draft(2))),
         2 => proptest::collection::vec(0_u8..7, 0..4).prop_map(came_back),
         1 => proptest::collection::vec((0_u8..7).prop_map(RecipientIndex), 0..4)
@@ -135,7 +137,8 @@ fn ends(event: &MessageEvent) -> Option<RecipientIndex> {
         MessageEvent::Accepted(_)
         | MessageEvent::Scheduled(_)
         | MessageEvent::Deferred(_)
-        | MessageEvent::Complained(_) => None,
+        | MessageEvent::Complained(_)
+        | MessageEvent::RetryRequested(_) => None,
         MessageEvent::Suppressed(event) => Some(event.recipient),
         MessageEvent::Delivered(event) => Some(event.attempt.recipient),
         MessageEvent::Bounced(event) => Some(event.attempt.recipient),

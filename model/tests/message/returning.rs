@@ -2,7 +2,7 @@
 
 use model::{
     RecipientIndex,
-    delivery::{BounceClass, EnhancedCode},
+    delivery::{BounceClass, BounceRules, EnhancedCode},
     message::{
         Command, Complained, MessageEvent, MessageStatus, RecipientStatus, Refusal, Returned,
     },
@@ -14,6 +14,8 @@ fn returned(recipient: u8, was_delivered: bool) -> MessageEvent {
     Returned {
         recipient: RecipientIndex(recipient),
         class: BounceClass::Recipient,
+        rules: Some(BounceRules::shipped().version),
+        trouble: None,
         code: Some(550),
         enhanced: EnhancedCode::parse("5.1.1"),
         text: sealed(),

@@ -44,6 +44,7 @@ pub(crate) struct Known {
     pub(crate) retry: RetryPolicy,
     pub(crate) jitter: Jitter,
     pub(crate) in_flight: bool,
+    pub(crate) paused: bool,
 }
 
 impl Default for Known {
@@ -54,6 +55,7 @@ impl Default for Known {
             retry: RetryPolicy::default(),
             jitter: Jitter::default(),
             in_flight: false,
+            paused: false,
         }
     }
 }
@@ -66,6 +68,7 @@ impl Known {
             retry: &self.retry,
             jitter: self.jitter,
             in_flight: self.in_flight,
+            paused: self.paused,
         }
     }
 }

@@ -28,12 +28,15 @@ fn becoming(index: u8, status: RecipientStatus) -> Option<MessageEvent> {
             attempt: attempt(index, 1, &deferred()),
             next_attempt_at: later(5),
             outcome_unknown: false,
+            trouble: None,
         }
         .into(),
         RecipientStatus::Delivered => Delivered { attempt: attempt(index, 1, &delivered()) }.into(),
         RecipientStatus::Bounced => Bounced {
             attempt: attempt(index, 1, &bounced()),
             class: model::delivery::BounceClass::Recipient,
+            rules: None,
+            trouble: None,
         }
         .into(),
         RecipientStatus::Failed => {

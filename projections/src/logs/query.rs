@@ -237,7 +237,7 @@ impl Logs {
         let fits = accepted.app == app
             && query.tag.as_ref().is_none_or(|tag| accepted.tags.contains(tag))
             && query.recipient.is_none_or(|wanted| is_about(&view.event, accepted, &wanted));
-        Ok(fits.then(|| log_row(message, view, *head)))
+        Ok(log_row(message, view, *head).filter(|_| fits))
     }
 
     /// The events of one message need no index: they stand together.
@@ -261,9 +261,10 @@ impl Logs {
             if query.cursor.is_some_and(|cursor| place >= cursor.place) {
                 continue;
             }
+            let Some(kind) = LogKind::of(&view.event) else { continue };
             let fits = query.from.is_none_or(|from| place.at >= from)
                 && query.to.is_none_or(|to| place.at < to)
-                && query.kind.is_none_or(|kind| kind == LogKind::of(&view.event))
+                && query.kind.is_none_or(|wanted| wanted == kind)
                 && query.recipient.is_none_or(|wanted| is_about(&view.event, accepted, &wanted));
             if !fits {
                 continue;
@@ -273,7 +274,7 @@ impl Logs {
                 page.next = last.map(|place| LogCursor { app, place });
                 break;
             }
-            page.rows.push(log_row(message, view.clone(), history.head));
+            page.rows.extend(log_row(message, view.clone(), history.head));
         }
         Ok(page)
     }
@@ -282,16 +283,17 @@ impl Logs {
 /// Places, and whether each may fit.
 type Places = Box<dyn Iterator<Item = Result<(Place, bool), QueryError>>>;
 
-fn log_row(message: MessageId, view: EventView, head: ContentLocation) -> LogRow {
-    LogRow {
+/// `None` for an event that logs do not show.
+fn log_row(message: MessageId, view: EventView, head: ContentLocation) -> Option<LogRow> {
+    Some(LogRow {
         id: view.id,
         message,
         at: view.at,
         position: view.position,
-        kind: LogKind::of(&view.event),
+        kind: LogKind::of(&view.event)?,
         event: view.event,
         head,
-    }
+    })
 }
 
 const fn damaged() -> QueryError {

@@ -45,6 +45,20 @@ proptest! {
             alarms.iter().map(|alarm| (alarm.message, alarm.at)).collect();
         prop_assert_eq!(by_message.len(), alarms.len(), "one message has two alarms");
         prop_assert_eq!(by_message, expected(&world));
+        let waiting = read.alarms().waiting(Timestamp::MAX, None, usize::MAX).unwrap();
+        prop_assert_eq!(waiting.iter().map(|row| row.alarm).collect::<Vec<_>>(), alarms);
+        for row in waiting {
+            let message = world.messages.iter().find(|one| one.id == row.alarm.message).unwrap();
+            let (_, accepted) = message.state.accepted().unwrap();
+            let of = (row.tenant, row.domain, row.expires_at);
+            prop_assert_eq!(of, (accepted.tenant, accepted.domain, accepted.expires_at));
+            let mut receivers: BTreeMap<Box<str>, u64> = BTreeMap::new();
+            for (index, _) in message.state.open() {
+                let domain = accepted.recipients[index.as_usize()].domain.as_str();
+                *receivers.entry(domain.into()).or_default() += 1;
+            }
+            prop_assert_eq!(row.receivers, receivers.into_iter().collect::<Vec<_>>());
+        }
         for message in &world.messages {
             let alarm = read.alarms().of(message.id).unwrap().map(|alarm| alarm.at);
             prop_assert_eq!(alarm, message.state.next_alarm());

@@ -107,7 +107,10 @@ impl World {
 /// Whose each event is, found by going through all of them.
 fn owned(world: &World) -> Vec<(TenantId, Recorded, Event)> {
     let mut owners: BTreeMap<StreamId, TenantId> = BTreeMap::new();
-    let owned = world.decoded().into_iter().map(|(recorded, event)| {
+    // The instance is no tenant's.
+    let all = world.decoded().into_iter();
+    let all = all.filter(|(recorded, _)| !matches!(recorded.stream, StreamId::Instance(_)));
+    let owned = all.map(|(recorded, event)| {
         let first = match &event {
             Event::Domain(DomainEvent::DomainAdded(added)) => Some(added.tenant),
             Event::Message(MessageEvent::Accepted(accepted)) => Some(accepted.tenant),

@@ -33,6 +33,8 @@ fn searched(world: &World, app: AppId, query: &LogQuery) -> Vec<eventlog::Positi
             let accepted = accepted(message);
             let about = match event {
                 MessageEvent::Accepted(_) | MessageEvent::Scheduled(_) => None,
+                // No row tells of it.
+                MessageEvent::RetryRequested(_) => return false,
                 MessageEvent::Suppressed(event) => Some(event.recipient),
                 MessageEvent::Delivered(event) => Some(event.attempt.recipient),
                 MessageEvent::Deferred(event) => Some(event.attempt.recipient),
@@ -49,7 +51,7 @@ fn searched(world: &World, app: AppId, query: &LogQuery) -> Vec<eventlog::Positi
             accepted.app == app
                 && query.message.is_none_or(|wanted| wanted == message)
                 && query.recipient.is_none_or(is_about)
-                && query.kind.is_none_or(|kind| kind == LogKind::of(event))
+                && query.kind.is_none_or(|kind| Some(kind) == LogKind::of(event))
                 && query.tag.as_ref().is_none_or(|tag| accepted.tags.contains(tag))
                 && query.from.is_none_or(|from| recorded.at >= from)
                 && query.to.is_none_or(|to| recorded.at < to)

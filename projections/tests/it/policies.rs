@@ -3,8 +3,8 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use eventlog::{MasterKey, Vault};
-use model::{address::DomainName, domain::DomainStatus, event::KeyedHash};
-use projections::{KeyStatus, ReadModels};
+use model::{address::DomainName, domain::DomainStatus, event::KeyedHash, pause::Who};
+use projections::{KeyStatus, Paused, ReadModels};
 
 use crate::support::{World, follow};
 
@@ -120,4 +120,52 @@ fn another_master_key_is_named_not_survived() {
     assert_eq!(read.position(), world.head());
     assert!(!fs::exists(dir.path().join("condemned")).unwrap());
     assert_eq!(Arc::strong_count(&read.policies().tenants()[0]), 2);
+}
+
+#[test]
+fn what_is_paused_is_known_in_memory_and_after_a_restart() {
+    let mut world = World::with_app(7);
+    let dir = tempfile::tempdir().unwrap();
+    let read = world.open(dir.path());
+    read.start();
+    let (tenant, domain) = (world.tenants[0], world.domains[0].0);
+    let site = Paused::Site(DomainName::parse("mx.reader.test").unwrap());
+    let all = [Paused::Tenant(tenant), Paused::Domain(domain), site];
+    for what in &all {
+        world.pause(what, true);
+    }
+    let since = world.now;
+    follow(&read, world.head());
+    let check = |read: &ReadModels, held: &[Paused]| {
+        let pauses = read.policies().pauses();
+        let found = pauses.all();
+        assert_eq!(found.iter().map(|(what, _)| what.clone()).collect::<Vec<_>>(), held);
+        for (_, view) in found {
+            assert_eq!((view.since, view.by), (since, Who::Operator));
+            assert_eq!(view.reason.as_deref(), Some("canary reason"));
+        }
+        assert_eq!(pauses.of_site("mx.reader.test").is_some(), held.contains(&all[2]));
+        let by = pauses.of_sender(tenant, domain).map(|(what, _)| what);
+        assert_eq!(by.as_ref(), held.first().filter(|what| !matches!(what, Paused::Site(_))));
+    };
+    check(&read, &all);
+    drop(read);
+    let read = world.open(dir.path());
+    check(&read, &all);
+    read.start();
+    world.pause(&all[0], false);
+    follow(&read, world.head());
+    check(&read, &all[1..]);
+    // With the domain its pause goes.
+    world.remove_domain(0);
+    follow(&read, world.head());
+    check(&read, &all[2..]);
+    drop(read);
+    let read = world.open(dir.path());
+    check(&read, &all[2..]);
+    read.start();
+    world.pause(&all[2], false);
+    follow(&read, world.head());
+    check(&read, &[]);
+    assert!(read.policies().pauses().is_empty());
 }

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
 use eventlog::{Batch, Position, Scan, Store};
 use model::{
-    domain::DomainEvent, message::MessageEvent, suppression::SuppressionEvent,
-    template::TemplateEvent, tenant::TenantEvent,
+    domain::DomainEvent, instance::InstanceEvent, message::MessageEvent,
+    suppression::SuppressionEvent, template::TemplateEvent, tenant::TenantEvent,
 };
 use projections::ReadModels;
 use tempfile::TempDir;
@@ -82,6 +82,7 @@ fn made_anew_a_read_model_has_the_same_bytes() {
         MessageEvent::KINDS,
         TemplateEvent::KINDS,
         SuppressionEvent::KINDS,
+        InstanceEvent::KINDS,
     ];
     let all: BTreeSet<_> = all.concat().into_iter().collect();
     assert!(all.is_subset(&kinds), "every kind of event was there: {kinds:?}");

@@ -58,7 +58,9 @@ fn counted(
             MessageEvent::Deferred(e) if e.attempt.attempt == 1 => {
                 count(e.attempt.recipient.as_usize(), |c| &mut c.deferred);
             }
-            MessageEvent::Scheduled(_) | MessageEvent::Deferred(_) => {}
+            MessageEvent::Scheduled(_)
+            | MessageEvent::Deferred(_)
+            | MessageEvent::RetryRequested(_) => {}
             MessageEvent::Bounced(e) => count(e.attempt.recipient.as_usize(), |c| &mut c.bounced),
             MessageEvent::Failed(e) => count(e.recipient.as_usize(), |c| &mut c.failed),
             MessageEvent::Canceled(e) => count(e.recipient.as_usize(), |c| &mut c.canceled),

@@ -9,28 +9,31 @@ use eventlog::{
     Sealed, Store, StoreError, Vault, Version,
 };
 use model::{
-    ApiKeyId, AppId, DomainId, Event, EventId, MessageId, RecipientIndex, StreamId, TemplateId,
-    TenantId, Timestamp, UserId,
+    ApiKeyId, AppId, DomainId, Event, EventId, InstanceId, MessageId, RecipientIndex, StreamId,
+    TemplateId, TenantId, Timestamp, UserId,
     address::{DomainName, EmailAddress, Mailbox},
     content::RecipientKind,
     delivery::{Answer, EnhancedCode, Outcome, Peer, Reply, Stage, Tls, TlsDemand},
     domain::{
         CheckedRecord, DkimAlgorithm, DkimKeyAdded, DkimKeyRetired, DomainAdded, DomainChecked,
-        DomainEvent, DomainRemoved, DomainStatus, RecordPurpose, RecordStatus, Selector,
+        DomainEvent, DomainPaused, DomainRemoved, DomainResumed, DomainStatus, RecordPurpose,
+        RecordStatus, Selector,
     },
     event::{KeyedHash, RecipientHash, SealedText, SecretHash},
+    instance::{InstanceEvent, SitePaused, SiteResumed},
     message::{
         Accept, AcceptedRecipient, Command, Facts, Message, MessageEvent, Report, SenderStanding,
         SuppressionReason, Tag, TemplateUse, decide,
     },
+    pause::Who,
     profile::{AppProfile, KeyProfile, Profile, TenantProfile, UserProfile},
     retry::{Jitter, RetryPolicy},
     tenant::{
         ApiKeyCreated, ApiKeyRevoked, AppCreated, AppUpdated, Scope, TenantCreated, TenantEvent,
-        UserAdded,
+        TenantPaused, TenantResumed, UserAdded,
     },
 };
-use projections::ReadModels;
+use projections::{Paused, ReadModels};
 
 /// 2026-11-23, shortly before midnight UTC: histories cross hours and days.
 pub(crate) const START: u64 = 1_795_474_000_000;
@@ -356,6 +359,36 @@ impl World {
         self.domain_event(id, DomainRemoved {});
     }
 
+    /// Pauses something, or resumes it: whatever was before, as a log could have it.
+    pub(crate) fn pause(&mut self, what: &Paused, paused: bool) {
+        let by = Who::Operator;
+        let seal = |owner: &[u8; 16]| {
+            let sealed = self.vault.seal(Purpose::TenantProfile, owner, b"\"canary reason\"");
+            Some(SealedText(sealed.unwrap().to_base64().into()))
+        };
+        match what {
+            Paused::Tenant(tenant) if paused => {
+                let reason = seal(tenant.as_bytes());
+                self.tenant_event(*tenant, TenantPaused { by, reason });
+            }
+            Paused::Tenant(tenant) => self.tenant_event(*tenant, TenantResumed { by }),
+            Paused::Domain(domain) if paused => {
+                let reason = seal(domain.as_bytes());
+                self.domain_event(*domain, DomainPaused { by, reason });
+            }
+            Paused::Domain(domain) => self.domain_event(*domain, DomainResumed { by }),
+            Paused::Site(site) => {
+                let (site, this) = (site.clone(), InstanceId::THIS);
+                let event: InstanceEvent = if paused {
+                    SitePaused { site, by, reason: seal(this.as_bytes()) }.into()
+                } else {
+                    SiteResumed { site, by }.into()
+                };
+                self.append(StreamId::Instance(this), event.encode());
+            }
+        }
+    }
+
     pub(crate) fn recipient_hash(&self, canonical: &str) -> RecipientHash {
         let hash = self.vault.keyed_hash(HashPurpose::Recipient, canonical.as_bytes());
         KeyedHash(*hash.first_chunk().unwrap())
@@ -422,6 +455,7 @@ impl World {
             retry: &self.retry,
             jitter: Jitter::from_random(self.random.next() as u32),
             in_flight: false,
+            paused: false,
         };
         let Ok(events) = decide(&self.messages[message].state, command, &facts, self.now) else {
             return false;
@@ -454,6 +488,10 @@ impl World {
 
     pub(crate) fn cancel(&mut self, message: usize) -> bool {
         self.decide(message, &Command::Cancel, &[], Vec::new())
+    }
+
+    pub(crate) fn retry(&mut self, message: usize) -> bool {
+        self.decide(message, &Command::RetryNow(Who::Operator), &[], Vec::new())
     }
 
     pub(crate) fn expire(&mut self, message: usize) -> bool {
@@ -568,6 +606,9 @@ pub(crate) fn memory(world: &World, read: &ReadModels) -> String {
         for domain in read.policies().domains_of(tenant.id) {
             writeln!(text, "  {domain:?}").unwrap();
         }
+    }
+    for (paused, view) in read.policies().pauses().all() {
+        writeln!(text, "{paused:?} {view:?} {:?}", view.reason).unwrap();
     }
     for (_, tenant, name) in &world.domains {
         writeln!(text, "{:?}", read.policies().sender(*tenant, name).map(|found| found.id))

@@ -6,7 +6,7 @@ use std::{
 };
 
 use mail::dns::{
-    LookupError, may_be_dialled,
+    LookupError, Pointer, may_be_dialled, pointer,
     route::{Candidate, RouteOptions, Router},
 };
 use model::address::DomainName;
@@ -71,40 +71,36 @@ pub(super) async fn names(setup: &Setup<'_>) -> Vec<Finding> {
             let found = format!("{ip} is no public address");
             findings.push(Finding::not_well("PTR", State::Unknown, found, advice));
         } else {
-            findings.push(pointer(setup, *ip).await);
+            findings.push(points_back(setup, *ip).await);
         }
     }
     findings
 }
 
-/// Receivers look the name of an address up, and that name's addresses again (RFC 1912, section
-/// 2.1), and many refuse who has none.
-async fn pointer(setup: &Setup<'_>, ip: IpAddr) -> Finding {
+/// Whether an address leads to a name and back, and whether that is ours.
+async fn points_back(setup: &Setup<'_>, ip: IpAddr) -> Finding {
     let advice = "ask who gave you the address to point it to delivery.helo_name";
-    let names = match setup.resolver.ptr(ip).await {
-        Ok(names) => names,
-        Err(error) => {
-            let state = match error {
-                LookupError::Unavailable => State::Unknown,
-                LookupError::NoSuchDomain | LookupError::NoRecords => State::Failed,
-            };
-            return Finding::not_well("PTR", state, format!("{ip}: {error}"), advice);
+    match pointer(&setup.resolver, ip).await {
+        Pointer::Confirmed(name) => {
+            let found = format!("{ip} is {name}, and {name} is {ip}");
+            if name == setup.helo_name.as_str() {
+                return Finding::well("PTR", found);
+            }
+            let advice = "set delivery.helo_name to that name: some receivers want the same";
+            Finding::not_well("PTR", State::Doubtful, found, advice)
         }
-    };
-    for name in &names {
-        let back = setup.resolver.addresses(name).await.unwrap_or_default();
-        if !back.contains(&ip) {
-            continue;
+        Pointer::OneWay(names) => {
+            let found = format!("{ip} is {}, which is not {ip}", names.join(", "));
+            Finding::not_well("PTR", State::Failed, found, advice)
         }
-        let found = format!("{ip} is {name}, and {name} is {ip}");
-        if *name == setup.helo_name.as_str() {
-            return Finding::well("PTR", found);
+        Pointer::Missing(error) => {
+            Finding::not_well("PTR", State::Failed, format!("{ip}: {error}"), advice)
         }
-        let advice = "set delivery.helo_name to that name: some receivers want the same";
-        return Finding::not_well("PTR", State::Doubtful, found, advice);
+        Pointer::Unanswered => {
+            let found = format!("{ip}: {}", LookupError::Unavailable);
+            Finding::not_well("PTR", State::Unknown, found, advice)
+        }
     }
-    let found = format!("{ip} is {}, which is not {ip}", names.join(", "));
-    Finding::not_well("PTR", State::Failed, found, advice)
 }
 
 /// Whether a mail server can be reached from each of the source addresses.

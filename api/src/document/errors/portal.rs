@@ -53,6 +53,11 @@ pub(super) const PORTAL_READ: &[Code] = &[Code::NoSession, Code::InternalError];
 
 pub(super) const PORTAL_READ_ONE: &[Code] = &[Code::NoSession, Code::NotFound, Code::InternalError];
 
+pub(super) const PORTAL_OPEN: &[Code] = &[Code::NoSession, Code::InternalError, Code::Overloaded];
+
+pub(super) const PORTAL_OPEN_ONE: &[Code] =
+    &[Code::NoSession, Code::NotFound, Code::InternalError, Code::Overloaded];
+
 pub(super) const PORTAL_COUNT_ONE: &[Code] = &[
     Code::NoSession,
     Code::NotFound,
@@ -152,3 +157,36 @@ pub(super) const PORTAL_UPDATE: &[Code] = &[
 
 pub(super) const PORTAL_QUERY: &[Code] =
     &[Code::NoSession, Code::ValidationFailed, Code::InternalError, Code::Overloaded];
+
+pub(super) const PORTAL_PAUSE: &[Code] = &[
+    Code::BadRequest,
+    Code::InvalidJson,
+    Code::NoSession,
+    Code::CrossSiteRequest,
+    Code::RequestTimeout,
+    Code::PayloadTooLarge,
+    Code::UnsupportedMediaType,
+    Code::ValidationFailed,
+    Code::InternalError,
+    Code::Overloaded,
+    Code::Unavailable,
+];
+
+pub(super) const PORTAL_RESUME: &[Code] = &[
+    Code::NoSession,
+    Code::CrossSiteRequest,
+    Code::PausedByOperator,
+    Code::InternalError,
+    Code::Overloaded,
+    Code::Unavailable,
+];
+
+pub(super) const PORTAL_RESUME_ONE: &[Code] = &[
+    Code::NoSession,
+    Code::CrossSiteRequest,
+    Code::NotFound,
+    Code::PausedByOperator,
+    Code::InternalError,
+    Code::Overloaded,
+    Code::Unavailable,
+];

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use model::{
     RecipientIndex,
+    address::DomainName,
     delivery::{Diagnosis, EnhancedCode, Fault, Outcome, Stage},
     domain::DomainStatus,
     event::SealedText,
     message::{Command, Returning},
 };
+
+use projections::Paused;
 
 use super::{Draft, TAGS, World, bounced, deferred, delivered};
 
@@ -74,6 +77,7 @@ impl World {
                 let domain = self.random.below(self.domains.len() as u64) as usize;
                 self.remove_domain(domain);
             }
+            23 => self.random_pause(),
             10..=22 if !self.apps.is_empty() => self.random_send(),
             _ if !self.messages.is_empty() => self.random_change(),
             _ => {}
@@ -110,6 +114,12 @@ impl World {
                 self.expire(message);
             }
             4 => self.report(message),
+            5 => {
+                let open = self.messages[message].state.open();
+                let put_off: Vec<_> = open.map(|(index, _)| (index.0, deferred())).collect();
+                self.attempt(message, &put_off);
+                self.retry(message);
+            }
             _ => {
                 let open: Vec<u8> =
                     self.messages[message].state.open().map(|(index, _)| index.0).collect();
@@ -118,6 +128,20 @@ impl World {
                 self.attempt(message, &outcomes);
             }
         }
+    }
+
+    fn random_pause(&mut self) {
+        let paused = self.random.one_in(2);
+        let site = format!("r{}.example", self.random.below(4));
+        let what = match self.random.below(3) {
+            0 => Paused::Tenant(self.random.pick(&self.tenants.clone())),
+            1 if !self.domains.is_empty() => {
+                let domain = self.random.below(self.domains.len() as u64) as usize;
+                Paused::Domain(self.domains[domain].0)
+            }
+            _ => Paused::Site(DomainName::parse(&site).unwrap()),
+        };
+        self.pause(&what, paused);
     }
 
     /// Reports of some recipients, who may have had the message or not.

@@ -1,0 +1,176 @@
+//! What holds for the whole instance: the receivers that nothing is delivered to for now.
+//!
+//! There is one instance to a log, so its stream has one name: [`InstanceId::THIS`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    address::DomainName,
+    event::{SealedText, events},
+    ids::InstanceId,
+    pause::{self, Pause, PausedByOperator, Who},
+    time::Timestamp,
+};
+
+/// Most receivers that are paused at once.
+pub const MAX_PAUSED_SITES: usize = 1_000;
+
+impl InstanceId {
+    /// The one instance of a log.
+    pub const THIS: Self = Self::from_bytes([0; 16]);
+}
+
+events! {
+    /// An event of the instance.
+    InstanceEvent {
+        /// Nothing is delivered to a receiver for now.
+        SitePaused = "instance.site_paused" v 1,
+        /// It is delivered to again.
+        SiteResumed = "instance.site_resumed" v 1,
+    }
+}
+
+/// See [`InstanceEvent::SitePaused`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SitePaused {
+    /// The receiver: a recipients' domain, or a mail host, whichever domain's mail it takes.
+    pub site: DomainName,
+    /// Who paused.
+    pub by: Who,
+    /// Why, sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<SealedText>,
+}
+
+/// See [`InstanceEvent::SiteResumed`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteResumed {
+    /// The receiver, as it was paused.
+    pub site: DomainName,
+    /// Who resumed.
+    pub by: Who,
+}
+
+/// The instance folded from its events. [`Instance::default`] is one that nothing happened to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Instance {
+    paused: BTreeMap<DomainName, Pause>,
+}
+
+impl Instance {
+    /// Takes in what happened at `at`.
+    pub fn evolve(&mut self, event: &InstanceEvent, at: Timestamp) {
+        match event {
+            InstanceEvent::SitePaused(paused) => {
+                self.paused.insert(paused.site.clone(), Pause { since: at, by: paused.by });
+            }
+            InstanceEvent::SiteResumed(resumed) => {
+                self.paused.remove(&resumed.site);
+            }
+        }
+    }
+
+    /// The pause that a receiver is held by.
+    pub fn pause(&self, site: &DomainName) -> Option<Pause> {
+        self.paused.get(site).copied()
+    }
+}
+
+/// What somebody wants of the instance.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Deliver nothing to a receiver for now.
+    PauseSite(SitePaused),
+    /// Deliver to it again.
+    ResumeSite(SiteResumed),
+}
+
+/// Why a command is not carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// More than [`MAX_PAUSED_SITES`].
+    #[error("1000 receivers are paused already")]
+    TooMany,
+    /// It is not theirs to resume.
+    #[error(transparent)]
+    PausedByOperator(#[from] PausedByOperator),
+}
+
+/// The events that `command` leads to, or why it is refused.
+pub fn decide(instance: &Instance, command: &Command) -> Result<Vec<InstanceEvent>, Refusal> {
+    match command {
+        Command::PauseSite(paused) => {
+            let held = instance.pause(&paused.site);
+            if held.is_none() && instance.paused.len() >= MAX_PAUSED_SITES {
+                return Err(Refusal::TooMany);
+            }
+            let news = pause::begins(held, paused.by);
+            Ok(news.then(|| paused.clone().into()).into_iter().collect())
+        }
+        Command::ResumeSite(resumed) => {
+            let news = pause::ends(instance.pause(&resumed.site), resumed.by)?;
+            Ok(news.then(|| resumed.clone().into()).into_iter().collect())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Event, StreamId};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000);
+
+    fn site(name: &str) -> DomainName {
+        DomainName::parse(name).unwrap()
+    }
+
+    fn paused(name: &str) -> SitePaused {
+        SitePaused { site: site(name), by: Who::Operator, reason: None }
+    }
+
+    fn resumed(name: &str) -> SiteResumed {
+        SiteResumed { site: site(name), by: Who::Operator }
+    }
+
+    fn given(events: &[InstanceEvent]) -> Instance {
+        let mut instance = Instance::default();
+        for event in events {
+            let stream = StreamId::Instance(InstanceId::THIS);
+            let Event::Instance(read) = Event::decode(stream, &event.encode()).unwrap() else {
+                panic!("an event of the instance")
+            };
+            assert_eq!(&read, event);
+            instance.evolve(&read, NOW);
+        }
+        instance
+    }
+
+    #[test]
+    fn a_receiver_is_paused_until_it_is_resumed() {
+        let (pause, resume) =
+            (Command::PauseSite(paused("a.test")), Command::ResumeSite(resumed("a.test")));
+        assert_eq!(decide(&given(&[]), &pause), Ok(vec![paused("a.test").into()]));
+        let held = given(&[paused("a.test").into()]);
+        assert_eq!(held.pause(&site("a.test")), Some(Pause { since: NOW, by: Who::Operator }));
+        assert_eq!(held.pause(&site("b.test")), None);
+        assert_eq!(decide(&held, &pause), Ok(vec![]));
+        assert_eq!(decide(&held, &resume), Ok(vec![resumed("a.test").into()]));
+        let over = given(&[paused("a.test").into(), resumed("a.test").into()]);
+        assert_eq!(over, Instance::default());
+        assert_eq!(decide(&over, &resume), Ok(vec![]));
+    }
+
+    #[test]
+    fn the_number_of_paused_receivers_is_bounded() {
+        let name = |number: usize| format!("s{number}.test");
+        let all: Vec<_> =
+            (0..MAX_PAUSED_SITES).map(|number| paused(&name(number)).into()).collect();
+        let full = given(&all);
+        let pause = |number| decide(&full, &Command::PauseSite(paused(&name(number))));
+        assert_eq!(pause(MAX_PAUSED_SITES), Err(Refusal::TooMany));
+        assert_eq!(pause(7), Ok(vec![]), "it is paused already");
+    }
+}
