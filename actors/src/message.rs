@@ -118,10 +118,17 @@ pub(crate) struct State {
     held_back: bool,
     /// A pause holds back all that is open, and the alarm knows of it.
     paused: bool,
-    /// It has told itself to leave.
-    asked_to_leave: bool,
-    leaving: bool,
+    stay: Stay,
     _counted: Raised,
+}
+
+/// How far it is from leaving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stay {
+    Here,
+    /// It has told itself to leave.
+    Asked,
+    Leaving,
 }
 
 impl Resident for MessageActor {
@@ -155,8 +162,7 @@ impl Actor for MessageActor {
             under_way: UnderWay::default(),
             held_back: false,
             paused: false,
-            asked_to_leave: false,
-            leaving: false,
+            stay: Stay::Here,
             _counted: counted,
         })
     }
@@ -167,7 +173,7 @@ impl Actor for MessageActor {
         msg: Msg,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        if state.leaving {
+        if state.stay == Stay::Leaving {
             state.presence.hand_on(msg);
             return Ok(());
         }
@@ -194,13 +200,13 @@ impl Actor for MessageActor {
                 }
             }
             Msg::Leave => {
-                state.asked_to_leave = false;
+                state.stay = Stay::Here;
                 state.leave_when_done(&myself);
                 return Ok(());
             }
         }
-        if !state.under_way.any() && !state.asked_to_leave {
-            state.asked_to_leave = true;
+        if !state.under_way.any() && state.stay == Stay::Here {
+            state.stay = Stay::Asked;
             // Its own mailbox is open: it has not left.
             myself.send_message(Msg::Leave).ok();
         }
@@ -300,7 +306,7 @@ impl State {
         } else if let Some(at) = alarm {
             self.node().bell.notice(at);
         }
-        self.leaving = true;
+        self.stay = Stay::Leaving;
         self.presence.leave(myself);
     }
 }

@@ -153,12 +153,12 @@ impl Order {
     /// Messages, or which of those who wait.
     fn retry(fields: &mut Fields<'_>, findings: &mut Findings) -> Self {
         let messages = fields.list("messages", MAX_RETRIES, findings);
-        let named = messages.into_iter().filter_map(|(at, value)| match value {
-            Json::Text(text) => parsed(&text, &at, "must be the id of a message", findings),
-            _ => {
-                findings.add(at, "must be the id of a message");
-                None
+        let named = messages.into_iter().filter_map(|(at, value)| {
+            if let Json::Text(text) = value {
+                return parsed(&text, &at, "must be the id of a message", findings);
             }
+            findings.add(at, "must be the id of a message");
+            None
         });
         let messages = named.collect();
         let after = fields.text("after", findings).and_then(|text| {

@@ -94,26 +94,26 @@ mod tests {
 
     const USER: Who = Who::User(UserId::from_bytes([1; 16]));
 
-    fn held(by: Who) -> Option<Pause> {
-        Some(Pause { since: Timestamp::from_millis(1), by })
+    fn pause(by: Who) -> Pause {
+        Pause { since: Timestamp::from_millis(1), by }
     }
 
     #[test]
     fn pausing_twice_is_pausing_and_an_operator_takes_over() {
         assert!(begins(None, USER) && begins(None, Who::Operator));
-        assert!(!begins(held(USER), USER));
-        assert!(begins(held(USER), Who::Operator));
-        assert!(!begins(held(Who::Operator), USER));
-        assert!(!begins(held(Who::Operator), Who::Operator));
+        assert!(!begins(Some(pause(USER)), USER));
+        assert!(begins(Some(pause(USER)), Who::Operator));
+        assert!(!begins(Some(pause(Who::Operator)), USER));
+        assert!(!begins(Some(pause(Who::Operator)), Who::Operator));
     }
 
     #[test]
     fn what_an_operator_paused_only_an_operator_resumes() {
         assert_eq!(ends(None, USER), Ok(false));
-        assert_eq!(ends(held(USER), USER), Ok(true));
-        assert_eq!(ends(held(USER), Who::Operator), Ok(true));
-        assert_eq!(ends(held(Who::Operator), USER), Err(PausedByOperator));
-        assert_eq!(ends(held(Who::Operator), Who::Operator), Ok(true));
+        assert_eq!(ends(Some(pause(USER)), USER), Ok(true));
+        assert_eq!(ends(Some(pause(USER)), Who::Operator), Ok(true));
+        assert_eq!(ends(Some(pause(Who::Operator)), USER), Err(PausedByOperator));
+        assert_eq!(ends(Some(pause(Who::Operator)), Who::Operator), Ok(true));
     }
 
     #[test]

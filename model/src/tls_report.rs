@@ -258,14 +258,14 @@ mod tests {
         Peer::new("mx.example", Some("192.0.2.1".parse().unwrap()))
     }
 
-    fn tls() -> Option<Tls> {
-        Some(Tls {
+    fn tls() -> Tls {
+        Tls {
             version: "TLSv1.3".into(),
             cipher: "x".into(),
             verified: false,
             verification: None,
             certificate_sha256: None,
-        })
+        }
     }
 
     /// Policy type and result type, as a report has them.
@@ -295,16 +295,16 @@ mod tests {
         use TlsRule as R;
         let none = "no-policy-found";
         for (tls, rule, failure, stage, expected) in [
-            (tls(), None, None, Stage::EndOfData, Some((none, ""))),
-            (tls(), Some(R::MtaSts), None, Stage::RcptTo, Some(("sts", ""))),
-            (tls(), Some(R::Dane), None, Stage::EndOfData, Some(("tlsa", ""))),
-            (tls(), Some(R::Required), None, Stage::EndOfData, Some((none, ""))),
+            (Some(tls()), None, None, Stage::EndOfData, Some((none, ""))),
+            (Some(tls()), Some(R::MtaSts), None, Stage::RcptTo, Some(("sts", ""))),
+            (Some(tls()), Some(R::Dane), None, Stage::EndOfData, Some(("tlsa", ""))),
+            (Some(tls()), Some(R::Required), None, Stage::EndOfData, Some((none, ""))),
             (None, None, None, Stage::MailFrom, Some((none, "starttls-not-supported"))),
             (None, None, None, Stage::StartTls, Some((none, "validation-failure"))),
             (None, None, None, Stage::Connect, None),
             (None, None, None, Stage::Greeting, None),
             (
-                tls(),
+                Some(tls()),
                 Some(R::MtaStsTesting),
                 Some(F::CertificateExpired),
                 Stage::EndOfData,
@@ -325,7 +325,7 @@ mod tests {
                 Some(("tlsa", "tlsa-invalid")),
             ),
             (
-                tls(),
+                Some(tls()),
                 None,
                 Some(F::StsPolicyFetchError),
                 Stage::EndOfData,
@@ -339,8 +339,8 @@ mod tests {
 
     #[test]
     fn a_connection_counts_once_and_a_relay_never() {
-        let reused = Peer { tls: tls(), reused: true, ..peer() };
-        let relay = Peer { tls: tls(), relay: true, ..peer() };
+        let reused = Peer { tls: Some(tls()), reused: true, ..peer() };
+        let relay = Peer { tls: Some(tls()), relay: true, ..peer() };
         for peer in [reused, relay] {
             assert_eq!(Session::of(Stage::EndOfData, &peer), None, "{peer:?}");
         }
@@ -355,7 +355,7 @@ mod tests {
                 day.count(Session::of(Stage::MailFrom, &peer).unwrap());
             }
         }
-        day.count(Session::of(Stage::MailFrom, &Peer { tls: tls(), ..peer() }).unwrap());
+        day.count(Session::of(Stage::MailFrom, &Peer { tls: Some(tls()), ..peer() }).unwrap());
         let [sessions] = day.0.as_slice() else { panic!("one policy type: {day:?}") };
         assert_eq!((sessions.successful, sessions.failures()), (1, 4 * MAX_FAILURES as u64));
         assert!(sessions.failed.is_sorted());

@@ -167,7 +167,7 @@ impl Alerts {
 }
 
 fn sorted(mut alerts: Vec<Alert>) -> Vec<Alert> {
-    alerts.sort_by(|one, other| other.last_at.cmp(&one.last_at));
+    alerts.sort_by_key(|alert| std::cmp::Reverse(alert.last_at));
     alerts
 }
 

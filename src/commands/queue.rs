@@ -70,7 +70,7 @@ async fn retry(
     if !messages.is_empty() {
         for some in messages.chunks(MESSAGES_AT_ONCE) {
             let answer = server.post("/retry", &json!({ "messages": some })).await?;
-            retried += answer["retried"].as_u64().unwrap_or_default();
+            retried += count(&answer);
         }
         return Ok(retried);
     }
@@ -81,22 +81,24 @@ async fn retry(
     }
     loop {
         let answer = server.post("/retry", &body.clone().into()).await?;
-        retried += answer["retried"].as_u64().unwrap_or_default();
-        match &answer["next"] {
-            Value::String(next) => body.insert("after".into(), next.clone().into()),
-            _ => return Ok(retried),
-        };
+        retried += count(&answer);
+        let Some(Value::String(next)) = answer.get("next") else { return Ok(retried) };
+        body.insert("after".into(), next.clone().into());
     }
+}
+
+fn count(answer: &Value) -> u64 {
+    answer.get("retried").and_then(Value::as_u64).unwrap_or_default()
 }
 
 /// Ids and names of domains need no escaping in an address.
 fn query(filter: &FilterArguments) -> String {
     let FilterArguments { tenant, domain, site } = filter.clone();
     let named = named(&TargetArguments { tenant, domain, site });
-    named
+    let pairs = named
         .iter()
-        .map(|(name, value)| format!("&{name}={}", value.as_str().unwrap_or_default()))
-        .collect()
+        .flat_map(|(name, value)| ["&", name.as_str(), "=", value.as_str().unwrap_or_default()]);
+    pairs.collect()
 }
 
 fn named(target: &TargetArguments) -> Map<String, Value> {

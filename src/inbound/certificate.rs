@@ -39,7 +39,7 @@ impl Files {
             Failure::usage(format!("inbound: {}: {error}", path.display()))
         };
         let chain = CertificateDer::pem_file_iter(&self.certificate)
-            .and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>())
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .map_err(|error| failed(&self.certificate, &error))?;
         if chain.is_empty() {
             return Err(failed(&self.certificate, &"there is no certificate in it"));

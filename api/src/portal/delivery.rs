@@ -164,8 +164,8 @@ fn domain_after(
     Ok(Json(wire(shared, &*own_domain(shared, signed_in.session.tenant, domain)?)))
 }
 
-/// `None` only when a finding says why.
-#[expect(clippy::option_option, reason = "not well formed; well formed without a reason, or with")]
+/// What a body says of the reason. What is wrong with it is among the findings.
+#[expect(clippy::option_option, clippy::unnecessary_wraps, reason = "as all that read a body")]
 pub(crate) fn reason(mut fields: Fields<'_>, findings: &mut Findings) -> Option<Option<Reason>> {
     let reason = take_reason(&mut fields, findings);
     fields.finish(findings);

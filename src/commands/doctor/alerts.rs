@@ -25,13 +25,10 @@ const MAX_METRICS_OCTETS: u64 = 4 * 1024 * 1024;
 /// Asks the server's metrics: they tell nothing of whom.
 pub(super) async fn alerts(setup: &Setup<'_>) -> Finding {
     let address = reachable(setup.config.http.listen);
-    let metrics = match timeout(PATIENCE, metrics(address)).await {
-        Ok(Ok(metrics)) => metrics,
-        Ok(Err(_)) | Err(_) => {
-            let found = format!("no server answers at {address}");
-            let advice = "`lumora alerts` lists those that a stopped server has recorded";
-            return Finding::not_well(CHECK, State::Unknown, found, advice);
-        }
+    let Ok(Ok(metrics)) = timeout(PATIENCE, metrics(address)).await else {
+        let found = format!("no server answers at {address}");
+        let advice = "`lumora alerts` lists those that a stopped server has recorded";
+        return Finding::not_well(CHECK, State::Unknown, found, advice);
     };
     let Some(open) = open_alerts(&metrics) else {
         let advice = "is http.listen the address of this server?";
