@@ -77,7 +77,7 @@ async fn paused_and_resumed(what: impl Fn(&Account) -> Paused) {
     world.ground.mail_goes_to("beside.example", 3);
     let other = world.another("mail.other.example").await;
     let what = what(&world.account);
-    let (caller, platform) = (world.account.caller, world.running.platform.clone());
+    let (caller, platform) = (world.account.caller, &world.running.platform);
     let flow = async {
         let mut sent = Vec::new();
         for number in 0..MESSAGES {

@@ -7,6 +7,7 @@ use model::{
     AppId, Event, StreamId, SuppressionId, TemplateId, TenantId, UserId,
     domain::DomainEvent,
     event::{KeyedHash, SealedText},
+    letter::LetterEvent,
     message::{MessageEvent, SuppressionReason},
     suppression::{SuppressionAdded, SuppressionEvent, SuppressionRemoved},
     template::{Slug, TemplateCreated, TemplateDeleted, TemplateEvent, TemplateVersionAdded},
@@ -107,9 +108,12 @@ impl World {
 /// Whose each event is, found by going through all of them.
 fn owned(world: &World) -> Vec<(TenantId, Recorded, Event)> {
     let mut owners: BTreeMap<StreamId, TenantId> = BTreeMap::new();
-    // The instance is no tenant's.
     let all = world.decoded().into_iter();
-    let all = all.filter(|(recorded, _)| !matches!(recorded.stream, StreamId::Instance(_)));
+    // The instance is no tenant's, and neither is what somebody writes to the operator.
+    let all = all.filter(|(recorded, event)| match event {
+        Event::Letter(LetterEvent::LetterReceived(received)) => received.tenant.is_some(),
+        _ => !matches!(recorded.stream, StreamId::Instance(_)),
+    });
     let owned = all.map(|(recorded, event)| {
         let first = match &event {
             Event::Domain(DomainEvent::DomainAdded(added)) => Some(added.tenant),
@@ -117,6 +121,7 @@ fn owned(world: &World) -> Vec<(TenantId, Recorded, Event)> {
             Event::User(UserEvent::SessionStarted(started)) => Some(started.tenant),
             Event::Template(TemplateEvent::TemplateCreated(created)) => Some(created.tenant),
             Event::Suppression(SuppressionEvent::SuppressionAdded(added)) => Some(added.tenant),
+            Event::Letter(LetterEvent::LetterReceived(received)) => received.tenant,
             _ => None,
         };
         let owner = match (recorded.stream, first) {

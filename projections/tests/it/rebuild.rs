@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
 use eventlog::{Batch, Position, Scan, Store};
 use model::{
-    domain::DomainEvent, instance::InstanceEvent, message::MessageEvent,
+    domain::DomainEvent, instance::InstanceEvent, letter::LetterEvent, message::MessageEvent,
     suppression::SuppressionEvent, template::TemplateEvent, tenant::TenantEvent,
 };
 use projections::ReadModels;
@@ -83,6 +83,7 @@ fn made_anew_a_read_model_has_the_same_bytes() {
         TemplateEvent::KINDS,
         SuppressionEvent::KINDS,
         InstanceEvent::KINDS,
+        LetterEvent::KINDS,
     ];
     let all: BTreeSet<_> = all.concat().into_iter().collect();
     assert!(all.is_subset(&kinds), "every kind of event was there: {kinds:?}");

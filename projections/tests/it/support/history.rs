@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use model::{
-    RecipientIndex,
+    LetterId, RecipientIndex, StreamId,
     address::DomainName,
     delivery::{Diagnosis, EnhancedCode, Fault, Outcome, Stage},
     domain::DomainStatus,
-    event::SealedText,
+    event::{KeyedHash, SealedText},
+    letter::{LetterEvent, LetterReceived, Office},
     message::{Command, Returning},
 };
 
 use projections::Paused;
 
-use super::{Draft, TAGS, World, bounced, deferred, delivered};
+use super::{Draft, TAGS, World, bounced, deferred, delivered, reply};
 
 impl World {
     fn random_outcome(&mut self) -> Outcome {
@@ -21,6 +22,11 @@ impl World {
             0..=3 => delivered(),
             4 | 5 => deferred(),
             6 => bounced(),
+            7 if self.random.one_in(2) => self.random.pick(&[
+                // What of ours is wrong: of the domain, and of the server.
+                reply(Stage::EndOfData, 550, "5.7.26"),
+                reply(Stage::RcptTo, 451, "4.7.25"),
+            ]),
             _ => self.random.pick(&[
                 Outcome::fault(Stage::Dns, Fault::NullMx),
                 Outcome::fault(Stage::Connect, Fault::Unreachable),
@@ -78,6 +84,7 @@ impl World {
                 self.remove_domain(domain);
             }
             23 => self.random_pause(),
+            24 => self.random_letter(),
             10..=22 if !self.apps.is_empty() => self.random_send(),
             _ if !self.messages.is_empty() => self.random_change(),
             _ => {}
@@ -128,6 +135,23 @@ impl World {
                 self.attempt(message, &outcomes);
             }
         }
+    }
+
+    /// To an office of a domain that is somebody's, or of the server.
+    fn random_letter(&mut self) {
+        let chosen = self.random.below(self.domains.len() as u64 + 1) as usize;
+        let owned = self.domains.get(chosen).map(|(domain, tenant, ..)| (*domain, *tenant));
+        let received = LetterReceived {
+            tenant: owned.map(|(_, tenant)| tenant),
+            domain: owned.map(|(domain, _)| domain),
+            at: DomainName::parse("bounces.example").unwrap(),
+            office: self.random.pick(&[Office::Postmaster, Office::Abuse, Office::Fbl]),
+            octets: 1 + self.random.below(5_000),
+            hash: KeyedHash(self.random.bytes()),
+            cut: false,
+        };
+        let stream = StreamId::Letter(LetterId::from_bytes(self.random.bytes()));
+        self.append(stream, LetterEvent::from(received).encode());
     }
 
     fn random_pause(&mut self) {
