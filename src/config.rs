@@ -3,10 +3,13 @@
 //! An unknown key is an error that names it: a setting that is silently ignored is worse than one
 //! that is missing.
 
+mod pools;
 mod shaping;
 mod values;
+mod ways;
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
@@ -17,8 +20,10 @@ use serde::Deserialize;
 
 use crate::inbound::certificate::Files;
 
+pub use pools::{PoolSettings, SourceSettings};
 pub use shaping::ShapingRule;
 pub use values::{OneOrMany, Registration, Retention, Span, TlsSetting};
+pub use ways::{RelaySettings, RelayTls, RouteSettings, Secret};
 
 /// The prefix of environment variables: `LUMORA_HTTP__LISTEN` sets `http.listen`.
 pub const ENVIRONMENT_PREFIX: &str = "LUMORA_";
@@ -116,8 +121,12 @@ pub struct Delivery {
     pub smtp_port: u16,
     /// The name given in EHLO; the host's name when not set.
     pub helo_name: Option<String>,
-    /// Source addresses.
+    /// Source addresses of what no pool is for.
     pub bind_addresses: OneOrMany<IpAddr>,
+    /// Source addresses with names of their own, by the pool's name.
+    pub pools: BTreeMap<String, PoolSettings>,
+    /// The pool of who has none.
+    pub pool: Option<String>,
     /// Delays between attempts.
     pub retry_schedule: Option<OneOrMany<Span>>,
     /// When trying ends.
@@ -130,6 +139,10 @@ pub struct Delivery {
     pub shaping: Vec<ShapingRule>,
     /// A relay to use instead of the receivers' MX hosts.
     pub smarthost: Option<String>,
+    /// Relays for routes, by their names.
+    pub smarthosts: BTreeMap<String, RelaySettings>,
+    /// By which ways mail to some domains goes.
+    pub routes: Vec<RouteSettings>,
     /// Whether TLS may be done without.
     pub tls: TlsSetting,
     /// Domains to which TLS is required.
@@ -243,12 +256,16 @@ impl Default for Delivery {
             smtp_port: 25,
             helo_name: None,
             bind_addresses: OneOrMany::default(),
+            pools: BTreeMap::new(),
+            pool: None,
             retry_schedule: None,
             expire_after: Span(Duration::from_hours(48)),
             max_in_flight: 1_000,
             per_destination: 10,
             shaping: Vec::new(),
             smarthost: None,
+            smarthosts: BTreeMap::new(),
+            routes: Vec::new(),
             tls: TlsSetting::default(),
             require_tls_for: OneOrMany::default(),
             mta_sts: true,
@@ -367,6 +384,8 @@ impl Config {
         }
         self.retry_policy()?;
         self.shaping_rules()?;
+        self.routes()?;
+        self.pools(&DomainName::localhost())?;
         Ok(())
     }
 
@@ -449,7 +468,7 @@ impl Config {
 mod tests {
     use super::*;
 
-    fn load(toml: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    pub(super) fn load(toml: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
         std::fs::write(file.path(), toml).unwrap();
         let variables =

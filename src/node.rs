@@ -14,7 +14,6 @@ use mail::{
     },
     policy::PolicyOptions,
     sink::Sink,
-    smtp::{InvalidSmarthost, Smarthost},
 };
 use model::{address::DomainName, delivery::TlsDemand};
 use projections::ReadModels;
@@ -124,7 +123,7 @@ fn open_stores(config: &Config) -> Result<Stores, Failure> {
 
 fn platform_options(config: &Config, deliver: bool) -> Result<PlatformOptions, Failure> {
     let delivery = &config.delivery;
-    let (smarthost, helo_name) = (smarthost(config)?, helo_name(config)?);
+    let helo_name = helo_name(config)?;
     let hostname = match &config.inbound.hostname {
         Some(name) => DomainName::parse(name)
             .map_err(|error| Failure::usage(format!("configuration: inbound.hostname: {error}")))?,
@@ -135,7 +134,8 @@ fn platform_options(config: &Config, deliver: bool) -> Result<PlatformOptions, F
         deliver,
         public_url: config.public_url(),
         smtp_port: delivery.smtp_port,
-        smarthost,
+        routes: config.routes().map_err(Failure::usage)?,
+        relays: config.relays().map_err(Failure::usage)?,
         tls: match delivery.tls {
             TlsSetting::Opportunistic => TlsDemand::Opportunistic,
             TlsSetting::Required => TlsDemand::Required,
@@ -149,7 +149,7 @@ fn platform_options(config: &Config, deliver: bool) -> Result<PlatformOptions, F
         tls_reports_file: Some(config.tls_reports_file()),
         allow_private_networks: delivery.allow_private_networks,
         ed25519_signature: delivery.ed25519_signature,
-        bind_addresses: delivery.bind_addresses.0.clone(),
+        pools: config.pools(&helo_name).map_err(Failure::usage)?,
         retry: config.retry_policy().map_err(Failure::usage)?,
         max_in_flight: delivery.max_in_flight,
         per_destination: delivery.per_destination,
@@ -157,14 +157,6 @@ fn platform_options(config: &Config, deliver: bool) -> Result<PlatformOptions, F
         idle_message_actor: config.limits.idle_message_actor.0,
         ..PlatformOptions::new(helo_name)
     })
-}
-
-/// The relay in the settings.
-pub(crate) fn smarthost(config: &Config) -> Result<Option<Smarthost>, Failure> {
-    let invalid = |error: InvalidSmarthost| {
-        Failure::usage(format!("configuration: delivery.smarthost: {error}"))
-    };
-    config.delivery.smarthost.as_ref().map(|url| url.parse().map_err(invalid)).transpose()
 }
 
 /// The name after EHLO.

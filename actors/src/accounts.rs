@@ -2,7 +2,7 @@
 //!
 //! Each call ends when the read models show what it did, so that what was made can be used at once.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use eventlog::{HashPurpose, Purpose, VaultError};
 use ipnet::IpNet;
@@ -18,6 +18,7 @@ use model::{
     profile::{
         AppProfile, InvalidName, KeyProfile, Profile, TenantProfile, UserProfile, check_name,
     },
+    source::Pool,
     tenant::{
         self, ApiKeyCreated, ApiKeyRevoked, AppCreated, AppUpdated, Scope, Tenant, TenantCreated,
         UserAdded,
@@ -376,7 +377,7 @@ impl Platform {
     /// The records that a domain should publish.
     pub fn expected_records(&self, domain: &DomainView) -> Vec<ExpectedRecord> {
         let keys = signing_records(domain);
-        records::expected(&spec(self.node(), domain, &keys))
+        records::expected(&spec(self.node(), domain, &keys, &[]))
     }
 
     /// Asks the DNS for a domain's records, and records what it says.
@@ -464,20 +465,32 @@ impl Platform {
 pub(crate) async fn look(node: &Node, view: &DomainView) -> Vec<CheckedRecord> {
     view.last_look.note(node.now());
     let keys = signing_records(view);
-    records::check(node.router.resolver(), &spec(node, view, &keys)).await
+    let sources = sending_addresses(node, view.tenant);
+    records::check(node.router.resolver(), &spec(node, view, &keys, &sources)).await
+}
+
+/// The addresses that a tenant's mail may leave from, as far as the settings tell.
+fn sending_addresses(node: &Node, tenant: TenantId) -> Vec<IpAddr> {
+    let pools = &node.options.pools;
+    let apps = node.read.policies().apps_of(tenant);
+    let of_apps = apps.iter().filter_map(|app| pools.of_app(tenant, app.id));
+    let numbers: BTreeSet<_> = of_apps.chain(pools.of_tenant(tenant)).collect();
+    let used = numbers.into_iter().filter_map(|number| pools.get(number));
+    used.flat_map(Pool::sources).map(|source| source.ip).collect()
 }
 
 fn spec<'a>(
     node: &'a Node,
     view: &'a DomainView,
     keys: &'a [(Selector, String)],
+    sources: &'a [IpAddr],
 ) -> DomainSpec<'a> {
     DomainSpec {
         domain: &view.name,
         ownership_token: &view.ownership_token,
         dkim: keys,
         mail_host: node.options.helo_name.as_str(),
-        sending_addresses: &node.options.bind_addresses,
+        sending_addresses: sources,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{domain, instance, message, suppression, template, tenant, user};
+use model::{domain, instance, message, routing::Label, suppression, template, tenant, user};
 use templates::RenderFailure;
 
 /// Why a message was not taken over, or is not known to have been.
@@ -154,6 +154,9 @@ pub enum StartError {
     /// A bound is zero or larger than can be counted.
     #[error("{0} is out of range")]
     Bound(&'static str),
+    /// A route names a relay that is not there.
+    #[error("there is no relay `{0}`")]
+    UnknownRelay(Label),
     /// The trust roots cannot be read.
     #[error("the trust roots cannot be used: {0}")]
     Roots(String),

@@ -9,7 +9,10 @@ use std::{
 };
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
-use model::delivery::{Outcome, Stage, Verdict};
+use model::{
+    delivery::{Outcome, Stage, Verdict},
+    routing::WayOut,
+};
 
 /// A number that goes up and down.
 #[derive(Clone)]
@@ -108,6 +111,12 @@ impl Figures {
 pub(crate) fn count_attempt(outcome: &'static str, stage: Stage) {
     let stage = stage.as_str();
     counter!("lumora_attempts_total", "outcome" => outcome, "stage" => stage).increment(1);
+}
+
+/// Counts that a way was found shut and another one taken. It happens seldom, and there are as many
+/// labels as relays in the settings.
+pub(crate) fn count_shut(way: &WayOut) {
+    counter!("lumora_ways_shut_total", "way" => way.to_string()).increment(1);
 }
 
 /// What is counted of one receiver. There are as many labels as rules and one for all others: a

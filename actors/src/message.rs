@@ -16,6 +16,7 @@ use model::{
     delivery::Outcome,
     message::{Command, Message, MessageEvent, Refusal, Sent, decide},
     pause::Who,
+    routing::WayOut,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
@@ -98,6 +99,8 @@ pub(crate) struct Told {
     pub(crate) outcomes: Result<Vec<Outcome>, NotTried>,
     /// What was transmitted, when a transaction was begun.
     pub(crate) sent: Option<Sent>,
+    /// The ways that are left.
+    pub(crate) rest: Vec<WayOut>,
 }
 
 /// Nothing was attempted, and nothing is to be recorded: it waits on disk for another turn.

@@ -10,11 +10,11 @@ use std::{
 
 use eventlog::Vault;
 use mail::{
-    dns::route::{Route, RouteOptions, Router},
+    dns::route::{RouteOptions, Router},
     policy::{Policies, PolicyOptions},
     smtp::{ClientOptions, TlsClient},
 };
-use model::{Timestamp, shaping::Rules};
+use model::{Timestamp, routing::Label, shaping::Rules};
 use projections::ReadModels;
 use tokio::sync::{Notify, Semaphore};
 
@@ -36,7 +36,7 @@ use crate::{
     password::Passwords,
     registry::Registry,
     sessions::UserActor,
-    site::{Gates, SiteActor},
+    site::{Gates, SiteActor, Way},
     sourced::Journal,
     suppressions::SuppressionActor,
     templates::{Renderer, TemplateActor},
@@ -92,6 +92,12 @@ enum Phase {
     Ended,
 }
 
+/// Every name after EHLO: a mail host that is called so is this server.
+fn own_names(options: &PlatformOptions) -> Vec<String> {
+    let of_sources = options.pools.sources().map(|source| &source.helo_name);
+    of_sources.chain([&options.helo_name]).map(|name| name.as_str().to_owned()).collect()
+}
+
 /// Tenants and domains in memory at once: they leave after each command.
 const MOST_OWNERS: usize = 4_096;
 /// Sites in memory at once. A lane is bounded, so this bounds what waits for all of them.
@@ -107,12 +113,11 @@ impl Node {
         let tls = TlsClient::new(&roots).map_err(|error| StartError::Roots(error.to_string()))?;
         let routes = RouteOptions {
             allow_private_networks: options.allow_private_networks,
-            own_names: vec![options.helo_name.as_str().to_owned()],
-            own_addresses: options.bind_addresses.clone(),
+            own_names: own_names(&options),
+            own_addresses: options.pools.sources().map(|source| source.ip).collect(),
         };
         let client = ClientOptions {
             port: options.smtp_port,
-            bind: options.bind_addresses.clone(),
             timeouts: options.timeouts,
             dial,
             ..ClientOptions::new(options.helo_name.clone())
@@ -162,20 +167,26 @@ impl Node {
         }))
     }
 
-    /// The names of the hosts on a way; of none, the relay's.
-    pub(crate) fn hosts_of<'a>(
-        &'a self,
-        route: Option<&'a Route>,
-    ) -> impl Iterator<Item = &'a str> + use<'a> {
-        let relay = self.options.smarthost.as_ref().filter(|_| route.is_none());
-        let relay = relay.map(|relay| &*relay.host);
+    /// The host of a relay in the settings.
+    pub(crate) fn relay_host(&self, name: &Label) -> &str {
+        self.options.relays.get(name).map_or("", |relay| &*relay.host)
+    }
+
+    /// The names of the hosts on a way.
+    pub(crate) fn hosts_of<'a>(&'a self, way: &'a Way) -> impl Iterator<Item = &'a str> + use<'a> {
+        let (route, relay) = match way {
+            Way::Mx(route, _) => (Some(route), None),
+            Way::Relay(name, _) => (None, Some(self.relay_host(name))),
+        };
         route.into_iter().flat_map(|route| &route.hosts).map(|host| &*host.name).chain(relay)
     }
 
-    /// What a site is called: by the identity of its mail hosts, or as the relay is.
-    pub(crate) fn site_name<'a>(&'a self, route: Option<&'a Route>) -> &'a str {
-        let relay = || self.options.smarthost.as_ref().map_or("", |relay| &*relay.host);
-        route.map_or_else(relay, |route| route.site.as_str())
+    /// What a site is called: by the identity of its mail hosts, or as the relay's host is.
+    pub(crate) fn site_name<'a>(&'a self, way: &'a Way) -> &'a str {
+        match way {
+            Way::Mx(route, _) => route.site.as_str(),
+            Way::Relay(name, _) => self.relay_host(name),
+        }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -1,7 +1,11 @@
 //! What the platform is made of and how it is set.
 
 use std::{
-    collections::HashSet, fmt, net::IpAddr, num::NonZeroU32, path::PathBuf, sync::Arc,
+    collections::{HashMap, HashSet},
+    fmt,
+    num::NonZeroU32,
+    path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,7 +20,9 @@ use model::{
     address::DomainName,
     delivery::TlsDemand,
     retry::RetryPolicy,
+    routing::{Label, Routes, WayOut},
     shaping::{Limits, Rule, Rules},
+    source::Pools,
 };
 use projections::ReadModels;
 
@@ -55,8 +61,10 @@ pub struct PlatformOptions {
     pub helo_name: DomainName,
     /// The port dialled on every mail host.
     pub smtp_port: u16,
-    /// Where everything goes instead of to the receivers' own mail hosts.
-    pub smarthost: Option<Smarthost>,
+    /// By which ways mail leaves.
+    pub routes: Routes,
+    /// The relays that the routes name.
+    pub relays: HashMap<Label, Smarthost>,
     /// What is demanded of the way to receivers where nobody demands more.
     pub tls: TlsDemand,
     /// Domains to which TLS is required, whatever [`PlatformOptions::tls`] says.
@@ -70,8 +78,8 @@ pub struct PlatformOptions {
     pub extra_roots: Vec<Vec<u8>>,
     /// Whether a mail host may have loopback, private or link-local addresses.
     pub allow_private_networks: bool,
-    /// Addresses to send from; the system's choice when empty.
-    pub bind_addresses: Vec<IpAddr>,
+    /// Addresses to send from; what has no pool leaves from where the system chooses.
+    pub pools: Pools,
     /// Whether new domains get an Ed25519 key for a second signature (RFC 8463).
     pub ed25519_signature: bool,
     /// Signs every message once more, for a domain of this server: feedback loops go by the domain
@@ -120,14 +128,15 @@ impl PlatformOptions {
             deliver: true,
             helo_name,
             smtp_port: SMTP_PORT,
-            smarthost: None,
+            routes: Routes::default(),
+            relays: HashMap::new(),
             tls: TlsDemand::Opportunistic,
             require_tls_for: HashSet::new(),
             policies: PolicyOptions::default(),
             secure_resolver: None,
             extra_roots: Vec::new(),
             allow_private_networks: false,
-            bind_addresses: Vec::new(),
+            pools: Pools::default(),
             ed25519_signature: false,
             own_signer: None,
             tls_reports_file: None,
@@ -176,6 +185,13 @@ impl PlatformOptions {
         }
         if self.max_admitted_bytes < crate::admission::LARGEST_BYTES {
             return Err(StartError::Bound("max_admitted_bytes"));
+        }
+        let unknown = self.routes.all_ways().find_map(|way| match way {
+            WayOut::Relay(name) if !self.relays.contains_key(name) => Some(name.clone()),
+            _ => None,
+        });
+        if let Some(name) = unknown {
+            return Err(StartError::UnknownRelay(name));
         }
         Ok(())
     }

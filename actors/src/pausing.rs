@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use eventlog::Purpose;
-use mail::dns::route::Route;
 use model::{
     InstanceId, RecipientIndex, Timestamp,
     address::DomainName,
@@ -21,7 +20,12 @@ use model::{
 };
 use projections::{PauseView, Paused, WaitingMessage};
 
-use crate::{Platform, error::ChangeError, node::Node, site::Job};
+use crate::{
+    Platform,
+    error::ChangeError,
+    node::Node,
+    site::{Job, Way},
+};
 
 impl Platform {
     /// Delivers nothing of this for now. What an operator pauses takes the place of a user's pause.
@@ -99,6 +103,11 @@ impl Node {
         self.read.policies().pauses().of_sender(accepted.tenant, accepted.domain)
     }
 
+    /// Whether some receiver is paused.
+    pub(crate) fn is_any_receiver_paused(&self) -> bool {
+        self.read.policies().pauses().any_site()
+    }
+
     /// The pause that holds back what goes to recipients at `domain` by way of `hosts`.
     pub(crate) fn receiver_pause<'a>(
         &self,
@@ -133,7 +142,7 @@ impl Node {
         }
         let origin = &job.letter.origin;
         let held = |domain: &DomainName| {
-            self.receiver_pause(domain.as_str(), self.hosts_of(job.way.route())).is_some()
+            self.receiver_pause(domain.as_str(), self.hosts_of(&job.way)).is_some()
         };
         pauses.of_sender(origin.tenant, origin.domain).is_some()
             || job.recipients.iter().any(|recipient| held(recipient.domain()))
@@ -160,19 +169,37 @@ pub(crate) struct HeldBack {
 }
 
 impl HeldBack {
-    /// Whether these recipients at `domain` may be tried by this route, or by the relay where there
-    /// is one; with neither, only the domain itself is looked at. Who may not is noted.
+    /// Whether these recipients at `domain` may be tried by any way; when the attempt has `begun`,
+    /// a pause of the hosts on the way before counts as well. Who may not is noted.
+    pub(crate) fn keep(
+        &mut self,
+        node: &Node,
+        domain: &DomainName,
+        begun: bool,
+        recipients: &[RecipientIndex],
+    ) -> bool {
+        let held = if begun {
+            node.known_receiver_pause(domain.as_str())
+        } else {
+            node.receiver_pause(domain.as_str(), [])
+        };
+        if held.is_some() {
+            self.recipients.extend(recipients);
+        }
+        held.is_none()
+    }
+
+    /// Whether these recipients at `domain` may be tried by this way. Who may not is noted.
     pub(crate) fn sift(
         &mut self,
         node: &Node,
         domain: &DomainName,
-        route: Option<&Route>,
+        way: &Way,
         recipients: &[RecipientIndex],
         now: Timestamp,
     ) -> bool {
-        let (domain, hosts) = (domain.as_str(), || node.hosts_of(route));
-        let site = node.site_name(route);
-        let noted = site.is_empty() || node.book.note(domain, site, hosts(), now);
+        let (domain, hosts) = (domain.as_str(), || node.hosts_of(way));
+        let noted = node.book.note(domain, node.site_name(way), hosts(), now);
         if node.receiver_pause(domain, hosts()).is_none() {
             return true;
         }

@@ -414,7 +414,7 @@ fn lanes(node: &Node) -> Vec<(String, usize, Option<Timestamp>)> {
     node.sites.survey(|SiteKey { hosts, .. }, lane| {
         let name = match hosts {
             Hosts::Mx(site) => site.as_str(),
-            Hosts::Smarthost => node.site_name(None),
+            Hosts::Relay(name) => node.relay_host(name),
         };
         (name.to_owned(), lane.taken(), lane.resting_until(now))
     })

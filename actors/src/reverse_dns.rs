@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use mail::dns::{LookupError, Pointer, may_be_dialled, pointer};
-use model::domain::compliance::ReverseDns;
+use model::{domain::compliance::ReverseDns, routing::WayOut};
 
 use crate::Platform;
 
@@ -22,13 +22,12 @@ impl Platform {
 
     async fn look_back(&self) -> ReverseDns {
         let node = self.node();
-        if node.options.smarthost.is_some() {
+        if !node.options.routes.all_ways().any(|way| *way == WayOut::Direct) {
             return ReverseDns::Relayed;
         }
         let resolver = node.router.resolver();
-        let mut addresses = node.options.bind_addresses.clone();
-        // "Any" says nothing of which.
-        addresses.retain(|ip| !ip.is_unspecified());
+        let sources = node.options.pools.sources();
+        let mut addresses: Vec<IpAddr> = sources.map(|source| source.ip).collect();
         if addresses.is_empty() {
             addresses = match resolver.addresses(node.options.helo_name.as_str()).await {
                 Ok(addresses) => addresses,

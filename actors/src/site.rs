@@ -4,7 +4,8 @@
 //! lane tenants take turns, so one tenant's backlog is no other's delay. It starts at most two
 //! workers for each connection it may have, so that the next message is composed and signed by the
 //! time a connection is free. How many connections and messages a receiver bears, its gate knows;
-//! the site itself knows when it is to be left in peace.
+//! the site itself knows when it is to be left in peace. Who has another way takes that in the
+//! meantime.
 
 mod answer;
 mod gate;
@@ -18,10 +19,9 @@ mod worker;
 
 use std::{sync::Arc, time::Duration};
 
-use model::Timestamp;
+use model::{Timestamp, routing::next_way_may_be_taken};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use self::queue::FairQueue;
 pub(crate) use self::{
     answer::Answer,
     gate::Gates,
@@ -29,6 +29,7 @@ pub(crate) use self::{
     lane::Lane,
     usage::busiest,
 };
+use self::{pause::Pause, queue::FairQueue};
 use crate::{
     figures::{Raised, ReceiverFigures},
     message,
@@ -62,6 +63,8 @@ pub(crate) struct SiteActor;
 pub(crate) struct State {
     presence: Presence<SiteActor>,
     queue: FairQueue<(Job, [Raised; 2])>,
+    /// Somebody in the queue may have another way.
+    other_ways: bool,
     busy: usize,
     next_tick: Option<Timestamp>,
     leaving: bool,
@@ -76,7 +79,7 @@ impl Resident for SiteActor {
     fn desk(node: &Node, key: &SiteKey) -> Arc<Lane> {
         let group = key.shape.group.map(|group| node.rules.name(group));
         let figures = ReceiverFigures::new(group.as_deref().unwrap_or("other"));
-        Arc::new(Lane::new(node.options.lane_depth, node.gates.of(key.shape), figures))
+        Arc::new(Lane::new(node.options.lane_depth, node.gates.of(key.shape, key.pool), figures))
     }
 
     fn crashed(node: &Node) {
@@ -99,6 +102,7 @@ impl Actor for SiteActor {
         Ok(State {
             presence,
             queue: FairQueue::default(),
+            other_ways: false,
             busy: 0,
             next_tick: None,
             leaving: false,
@@ -119,6 +123,9 @@ impl Actor for SiteActor {
         let all = &state.presence.context().figures.waiting;
         let here = &state.presence.desk().figures.waiting;
         let waiting = || [all.raise(), here.raise()];
+        if let Msg::Job(job) | Msg::Back(job) = &msg {
+            state.other_ways |= job.answer.has_another_way();
+        }
         match msg {
             Msg::Job(job) => state.queue.push_back(job.tenant, (*job, waiting())),
             Msg::Back(job) => state.queue.push_front(job.tenant, (*job, waiting())),
@@ -143,9 +150,10 @@ impl State {
             self.queue.drain().for_each(|(job, _)| job.answer.not_tried());
         }
         let pause = self.lane().pause();
-        if let Some(cause) = pause.cause.filter(|_| pause.until > now.plus(PATIENCE)) {
+        if let Some(cause) = pause.cause.clone().filter(|_| pause.until > now.plus(PATIENCE)) {
             self.queue.drain().for_each(|(job, _)| job.answer.all(&cause));
         }
+        self.send_elsewhere(&pause, now);
         self.send_back_old(now);
         let mut next_start = None;
         if pause.until <= now {
@@ -189,6 +197,17 @@ impl State {
                 return;
             }
             node.figures.woken.increment(1);
+        }
+    }
+
+    /// Whoever has another way does not wait for a site whose door is shut.
+    fn send_elsewhere(&mut self, pause: &Pause, now: Timestamp) {
+        let Some(cause) = pause.cause.as_ref().filter(|_| pause.until > now) else { return };
+        if self.other_ways && next_way_may_be_taken(cause) {
+            self.other_ways = false;
+            for (job, _waiting) in self.queue.extract(|(job, _)| job.answer.has_another_way()) {
+                job.answer.all(cause);
+            }
         }
     }
 

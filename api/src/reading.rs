@@ -303,6 +303,8 @@ impl About<'_> {
             tls_failure: peer
                 .and_then(|peer| peer.tls_failure)
                 .map(|failure| failure.result_type().to_owned()),
+            way: peer.and_then(|peer| peer.way.as_ref()).map(ToString::to_string),
+            source_ip: peer.and_then(|peer| peer.from).map(|ip| ip.to_string()),
         }
     }
 
@@ -317,6 +319,8 @@ impl About<'_> {
             tls: None,
             tls_rule: None,
             tls_failure: None,
+            way: None,
+            source_ip: None,
         }
     }
 

@@ -17,6 +17,7 @@ pub use self::bounce::{
 };
 pub use self::tls::{Tls, TlsDemand, TlsFailure, TlsRule, Verification};
 pub use self::trouble::{Trouble, site_of};
+use crate::routing::WayOut;
 
 /// Longest reply text that is kept, in octets. RFC 5321 limits a line to 512; replies of several
 /// lines are joined and cut here.
@@ -247,13 +248,13 @@ pub struct Peer {
     /// The address that was dialled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<IpAddr>,
-    /// The address that it was dialled from.
+    /// The address of ours that it was dialled from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<IpAddr>,
     /// Whether the connection had been opened for an earlier message.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reused: bool,
-    /// Whether the host is the relay in the settings, and not one of the receiver's.
+    /// Whether the host is a relay in the settings, and not one of the receiver's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub relay: bool,
     /// TLS, when the session was encrypted.
@@ -265,6 +266,10 @@ pub struct Peer {
     /// What was wrong with TLS, whether or not the rule forbade to go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_failure: Option<TlsFailure>,
+    /// The way that it stands on, see [`Peer::on`]. Absent in records from before there was more
+    /// than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub way: Option<WayOut>,
 }
 
 impl Peer {
@@ -279,7 +284,14 @@ impl Peer {
             tls: None,
             tls_rule: None,
             tls_failure: None,
+            way: None,
         }
+    }
+
+    /// The same on this way, from which it follows whether it is a relay.
+    #[must_use]
+    pub fn on(self, way: Option<WayOut>) -> Self {
+        Self { relay: matches!(way, Some(WayOut::Relay(_))), way, ..self }
     }
 }
 

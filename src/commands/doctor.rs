@@ -9,13 +9,17 @@ mod machine;
 mod network;
 mod own_signature;
 
-use std::net::IpAddr;
+use std::collections::{BTreeSet, HashMap};
 
 use mail::{
     dns::{DnsOptions, Resolver},
     smtp::Smarthost,
 };
-use model::address::DomainName;
+use model::{
+    address::DomainName,
+    routing::{Label, Routes, WayOut},
+    source::{Pools, Source},
+};
 use serde_json::json;
 
 use self::finding::{Finding, State};
@@ -28,13 +32,20 @@ struct Setup<'a> {
     arguments: &'a DoctorArguments,
     resolver: Resolver,
     helo_name: DomainName,
-    smarthost: Option<Smarthost>,
+    relays: HashMap<Label, Smarthost>,
+    routes: Routes,
+    pools: Pools,
 }
 
 impl Setup<'_> {
     /// The addresses that mail leaves from, as far as the settings tell.
-    fn sources(&self) -> &[IpAddr] {
-        &self.config.delivery.bind_addresses.0
+    fn sources(&self) -> Vec<&Source> {
+        self.pools.sources().collect()
+    }
+
+    /// Every way that mail may take.
+    fn ways(&self) -> BTreeSet<&WayOut> {
+        self.routes.all_ways().collect()
     }
 }
 
@@ -45,9 +56,12 @@ pub(super) async fn run(arguments: DoctorArguments) -> Result<(), Failure> {
         ..DnsOptions::default()
     })
     .map_err(Failure::failed)?;
+    let helo_name = node::helo_name(&config)?;
     let setup = Setup {
-        helo_name: node::helo_name(&config)?,
-        smarthost: node::smarthost(&config)?,
+        relays: config.relays().map_err(Failure::usage)?,
+        routes: config.routes().map_err(Failure::usage)?,
+        pools: config.pools(&helo_name).map_err(Failure::usage)?,
+        helo_name,
         config: &config,
         arguments: &arguments,
         resolver,

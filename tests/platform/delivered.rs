@@ -73,7 +73,7 @@ async fn a_message_is_accepted_delivered_and_read_back() {
     let delivered = json!({
         "id": "ID", "type": "delivered", "occurredAt": "TIME",
         "recipient": "ada@reader.test", "recipientIndex": 0, "attempt": 1,
-        "smtp": said(json!({ "ip": "127.0.0.1" })),
+        "smtp": said(json!({ "ip": "127.0.0.1", "way": "direct", "sourceIp": "127.0.0.1" })),
     });
     assert_eq!(
         read,

@@ -112,3 +112,57 @@ async fn what_is_wrong_is_named_with_what_to_do() {
     assert_eq!(state(&states, "HELO name"), "failed", "{report:#}");
     assert_eq!(state(&states, "blocklist"), "absent", "only when asked to");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_source_address_answers_for_its_own_name_and_each_way_is_tried_from_it() {
+    let world = World::new().await;
+    world.receives("reader.test");
+    stands_at_its_address(&world);
+    std::fs::create_dir(world.data_dir()).unwrap();
+    let config = world.config_file("1s");
+    let relay = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = relay.local_addr().unwrap().port();
+    let ways = format!(
+        "[delivery.pools.one]\n\
+         addresses = [{{ ip = \"192.0.2.7\", helo_name = \"out.platform.test\" }}]\n\
+         [delivery.smarthosts.relay]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"implicit\"\n\
+         [[delivery.routes]]\ndomain = \"corp.test\"\nways = [\"relay\", \"direct\"]\n",
+    );
+    let text = std::fs::read_to_string(&config).unwrap() + &ways;
+    std::fs::write(&config, text).unwrap();
+    let time = time_server(0).await;
+    let found = |report: &Value, check: &str| -> Vec<(String, String)> {
+        let findings = report["findings"].as_array().unwrap().iter();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let own = findings.filter(|finding| finding["check"] == check);
+        own.map(|finding| (text(&finding["state"]), text(&finding["found"]))).collect()
+    };
+
+    // The name is nobody's yet, and the address has none.
+    let (status, _, report) = doctor(&config, &["--time-server", &time]).await;
+    assert_eq!(status, 1, "{report:#}");
+    let names = found(&report, "HELO name");
+    assert_eq!(names.len(), 2, "{report:#}");
+    assert!(names[1].0 == "failed" && names[1].1.contains("out.platform.test"), "{names:?}");
+    assert_eq!(found(&report, "PTR")[0].0, "failed");
+    assert_eq!(found(&report, "SPF")[0].0, "well", "delivery.helo_name has that address");
+    // No address of this machine (RFC 5737), so nothing can be reached from it, by either way.
+    let out = found(&report, "port out");
+    assert_eq!(out.len(), 2, "{out:?}");
+    assert!(out.iter().all(|(state, text)| state == "failed" && text.contains("from 192.0.2.7")));
+
+    world.dns.add_address("out.platform.test", Ipv4Addr::new(192, 0, 2, 7).into()).unwrap();
+    world.dns.add_pointer("7.2.0.192.in-addr.arpa", "out.platform.test").unwrap();
+    world.dns.remove(OWN_HOST).unwrap();
+    world.dns.add_address(OWN_HOST, Ipv4Addr::new(192, 0, 2, 8).into()).unwrap();
+    let (_, _, report) = doctor(&config, &["--time-server", &time]).await;
+    assert!(found(&report, "HELO name").iter().all(|(state, _)| state == "well"), "{report:#}");
+    assert_eq!(
+        found(&report, "PTR"),
+        [(
+            "well".to_owned(),
+            "192.0.2.7 is out.platform.test, and out.platform.test is 192.0.2.7".to_owned(),
+        )]
+    );
+    assert_eq!(found(&report, "SPF")[0].0, "doubtful");
+}

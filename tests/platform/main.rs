@@ -43,4 +43,5 @@ mod thousand_messages;
 mod tls;
 mod tls_report;
 mod walkthrough;
+mod ways_out;
 mod wrong_requests;

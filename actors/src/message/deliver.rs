@@ -9,12 +9,14 @@ use model::{
     delivery::{Answer as ModelAnswer, Fault, Outcome, Stage, TlsDemand},
     event::SealedText,
     message::{Command, Message, MessageEvent, Report},
+    routing::{WayOut, next_way_may_be_taken},
     shaping::Shape,
+    source::PoolNumber,
 };
 
 use super::{NotTried, State, Told};
 use crate::{
-    figures::count_attempt,
+    figures::{count_attempt, count_shut},
     letter::{Content, Letter, NoContent, Origin},
     node::Node,
     pausing::HeldBack,
@@ -30,8 +32,8 @@ struct Direction {
 }
 
 impl Direction {
-    fn new(way: Way, shape: Shape) -> Self {
-        let site = SiteKey { hosts: way.hosts(), shape };
+    fn new(way: Way, shape: Shape, pool: Option<PoolNumber>) -> Self {
+        let site = SiteKey { hosts: way.hosts(), shape, pool };
         Self { way, site }
     }
 }
@@ -39,7 +41,35 @@ impl Direction {
 /// Some recipients of the message, on their way to one site.
 struct Stop {
     way: Direction,
+    /// The ways that are left when this one is shut.
+    rest: Vec<WayOut>,
     recipients: Vec<RecipientIndex>,
+}
+
+impl Stop {
+    fn is_one_with(&self, other: &Self) -> bool {
+        let (own, others) = (&self.way, &other.way);
+        own.site == others.site && own.way.is_one_with(&others.way) && self.rest == other.rest
+    }
+}
+
+/// Where recipients go, or what becomes of them instead.
+#[derive(Default)]
+struct Outgoing {
+    stops: Vec<Stop>,
+    /// Of those that have no way.
+    reports: Vec<Report>,
+    /// Who is not to be tried, for the receiver is paused.
+    held: HeldBack,
+}
+
+impl Outgoing {
+    fn add(&mut self, stop: Stop) {
+        match self.stops.iter_mut().find(|known| known.is_one_with(&stop)) {
+            Some(known) => known.recipients.extend(stop.recipients),
+            None => self.stops.push(stop),
+        }
+    }
 }
 
 impl State {
@@ -48,45 +78,43 @@ impl State {
         let now = self.now();
         let Some(message) = self.sourced.as_ref().map(Sourced::state) else { return };
         let due = message.due(now);
-        let Some((accepted_at, accepted)) = message.accepted() else { return };
-        let (tenant, domain, expires_at) = (accepted.tenant, accepted.domain, accepted.expires_at);
-        let origin = Origin { tenant, domain, accepted_at, expires_at, bulk: accepted.bulk };
         let node = self.node();
         if due.is_empty() || node.is_stopping() || !node.options.deliver {
             return;
         }
-        self.paused = node.sender_pause(message).is_some();
-        if self.paused {
+        self.set_out(due, None).await;
+    }
+
+    /// Sends recipients on their ways: those that their domains' routes say, or these.
+    async fn set_out(&mut self, recipients: Vec<RecipientIndex>, ways: Option<&[WayOut]>) {
+        let Some(message) = self.sourced.as_ref().map(Sourced::state) else { return };
+        let Some((accepted_at, accepted)) = message.accepted() else { return };
+        let (tenant, domain, expires_at) = (accepted.tenant, accepted.domain, accepted.expires_at);
+        let origin = Origin { tenant, domain, accepted_at, expires_at, bulk: accepted.bulk };
+        let open = message.open().count();
+        let paused = self.node().sender_pause(message).is_some();
+        // Half-way, others may be under way: then it is looked at again.
+        self.paused = paused && ways.is_none();
+        self.held_back |= paused && ways.is_some();
+        if paused {
             return;
         }
-        let open = message.open().count();
-        let mut reports = Vec::new();
-        let mut ways = Vec::new();
-        let (found, held) = self.ways(due).await;
+        let Outgoing { mut stops, mut reports, held } = self.stops(recipients, ways).await;
         // The alarm passes over those of whom all is held back.
         self.paused = held.recipients.len() == open && !held.unknown;
         self.held_back |= !held.recipients.is_empty() && !self.paused;
-        for (way, recipients) in found {
-            match way {
-                Ok(way) => ways.push(Stop { way, recipients }),
-                Err(fault) => {
-                    let outcome = Outcome::fault(Stage::Dns, fault);
-                    reports.extend(recipients.iter().map(|recipient| report(*recipient, &outcome)));
-                }
-            }
-        }
-        self.turn_away(tenant, &mut ways);
-        if !ways.is_empty() {
+        self.turn_away(tenant, &mut stops);
+        if !stops.is_empty() {
             match self.content().await {
                 Ok(content) => {
                     let letter = Arc::new(Letter::new(self.id(), origin, content));
-                    for stop in &ways {
+                    for stop in &stops {
                         self.hand_over(&letter, stop);
                     }
                 }
                 Err(NoContent::Lost(fault)) => {
                     let outcome = Outcome::fault(Stage::Dns, fault);
-                    let lost = ways.iter().flat_map(|stop| &stop.recipients);
+                    let lost = stops.iter().flat_map(|stop| &stop.recipients);
                     reports.extend(lost.map(|recipient| report(*recipient, &outcome)));
                 }
                 Err(NoContent::NotNow) => self.held_back = true,
@@ -99,14 +127,14 @@ impl State {
 
     /// Leaves out where there is no place now. Before the content is read: a long queue before a
     /// full lane would otherwise read its content from the disk again and again, for nothing.
-    fn turn_away(&mut self, tenant: TenantId, ways: &mut Vec<Stop>) {
+    fn turn_away(&mut self, tenant: TenantId, stops: &mut Vec<Stop>) {
         let (node, message) = (Arc::clone(self.node()), self.id());
-        let before = ways.len();
-        ways.retain(|Stop { way, .. }| {
+        let before = stops.len();
+        stops.retain(|Stop { way, .. }| {
             let has_room = |lane: &Arc<Lane>| lane.has_room(tenant, message);
             node.sites.ask_desk(&way.site, has_room).unwrap_or(true)
         });
-        self.held_back |= ways.len() < before;
+        self.held_back |= stops.len() < before;
     }
 
     /// The content: kept since acceptance, or read back.
@@ -122,55 +150,57 @@ impl State {
         Ok(content)
     }
 
-    /// Where each recipient's mail goes: by its domain to a route, by the routes' sites together. And
-    /// who is not to be tried, for the receiver is paused.
-    async fn ways(
-        &self,
-        due: Vec<RecipientIndex>,
-    ) -> (Vec<(Result<Direction, Fault>, Vec<RecipientIndex>)>, HeldBack) {
-        let (node, now) = (self.node(), self.now());
+    /// Where each recipient's mail goes: by its domain to a route, by the routes' sites together.
+    async fn stops(&self, recipients: Vec<RecipientIndex>, ways: Option<&[WayOut]>) -> Outgoing {
+        let mut outgoing = Outgoing::default();
         let message = self.sourced.as_ref().map(Sourced::state);
-        let own = message.and_then(Message::accepted).map(|(_, accepted)| accepted.tls);
-        let demand = own.unwrap_or_default().max(node.options.tls);
-        let mut held = HeldBack::default();
-        let mut by_domain: BTreeMap<DomainName, Vec<RecipientIndex>> = BTreeMap::new();
-        for recipient in due {
-            if let Some(domain) = message.and_then(|message| domain_of(message, recipient)) {
-                by_domain.entry(domain.clone()).or_default().push(recipient);
+        let Some((message, (_, accepted))) =
+            message.and_then(|message| Some((message, message.accepted()?)))
+        else {
+            return outgoing;
+        };
+        let (node, now) = (self.node(), self.now());
+        let terms = Outset {
+            node,
+            demand: accepted.tls.max(node.options.tls),
+            pool: node.options.pools.of_app(accepted.tenant, accepted.app),
+            now,
+        };
+        let mut by_domain: BTreeMap<&DomainName, Vec<RecipientIndex>> = BTreeMap::new();
+        for recipient in recipients {
+            if let Some(domain) = domain_of(message, recipient) {
+                by_domain.entry(domain).or_default().push(recipient);
             }
         }
-        // Before anybody is asked where it goes.
-        by_domain.retain(|domain, recipients| held.sift(node, domain, None, recipients, now));
-        if let Some(relay) = &node.options.smarthost {
-            let shape = node.rules.shape(None, &relay.host);
-            let mut due: Vec<_> = by_domain.into_values().flatten().collect();
-            due.sort_unstable();
-            let way = Ok(Direction::new(Way::Smarthost(demand), shape));
-            return (if due.is_empty() { Vec::new() } else { vec![(way, due)] }, held);
-        }
-        let found = by_domain.keys().map(|domain| mx_way(node, domain, demand, now));
+        // Before anybody is asked where it goes; and the next way leads around no pause that has
+        // come over the way before.
+        let begun = ways.is_some();
+        by_domain.retain(|domain, recipients| outgoing.held.keep(node, domain, begun, recipients));
+        let found = by_domain.keys().map(|domain| {
+            let ways = ways.unwrap_or_else(|| node.options.routes.ways(domain).as_slice());
+            terms.first_way(domain, ways)
+        });
         let found = join_all(found).await;
-        let mut ways: Vec<(Result<Direction, Fault>, Vec<RecipientIndex>)> = Vec::new();
-        for (way, (domain, recipients)) in found.into_iter().zip(by_domain) {
-            let route = way.as_ref().ok().and_then(|way| way.way.route());
-            if route.is_some() && !held.sift(node, &domain, route, &recipients, now) {
-                continue;
-            }
-            let shared = ways.iter_mut().find(|(known, _)| match (known, &way) {
-                (Ok(known), Ok(way)) => known.site == way.site && known.way.is_one_with(&way.way),
-                _ => false,
-            });
-            match shared {
-                Some((_, together)) => together.extend(recipients),
-                None => ways.push((way, recipients)),
+        for (found, (domain, recipients)) in found.into_iter().zip(by_domain) {
+            match found {
+                Ok((way, rest)) => {
+                    if outgoing.held.sift(node, domain, &way.way, &recipients, now) {
+                        outgoing.add(Stop { way, rest, recipients });
+                    }
+                }
+                Err(fault) => {
+                    let outcome = Outcome::fault(Stage::Dns, fault);
+                    let reports = recipients.iter().map(|recipient| report(*recipient, &outcome));
+                    outgoing.reports.extend(reports);
+                }
             }
         }
-        (ways, held)
+        outgoing
     }
 
     /// Hop 1: to the site, if its lane has a place.
     fn hand_over(&mut self, letter: &Arc<Letter>, stop: &Stop) {
-        let Stop { way: Direction { way, site }, recipients } = stop;
+        let Stop { way: Direction { way, site }, rest, recipients } = stop;
         let node = Arc::clone(self.node());
         let known = &letter.content.head.recipients;
         let addresses: Vec<_> = recipients
@@ -178,6 +208,8 @@ impl State {
             .filter_map(|recipient| known.get(recipient.as_usize()))
             .map(|recipient| recipient.mailbox.email.clone())
             .collect();
+        let pool = site.pool.and_then(|number| node.options.pools.get(number));
+        let sources = pool.map(|pool| pool.choose(letter.message)).unwrap_or_default();
         // A full lane says no before anything waits there; the site calls it in, or its alarm.
         self.under_way.add(recipients);
         let approached = node.sites.approach(site, Share::Whole, |lane| {
@@ -185,14 +217,17 @@ impl State {
                 lane.stand_before_door(letter.origin.tenant, letter.message);
                 return None;
             };
-            let answer = Answer::new(Arc::clone(&node), letter.message, recipients.clone());
+            let (node, recipients) = (Arc::clone(&node), recipients.clone());
+            let queued_at = node.now();
+            let answer = Answer::new(node, letter.message, recipients, rest.clone());
             Some(SiteMsg::Job(Box::new(Job {
                 tenant: letter.origin.tenant,
                 letter: Arc::clone(letter),
                 way: way.clone(),
+                sources,
                 recipients: addresses,
                 answer,
-                queued_at: node.now(),
+                queued_at,
                 _place: place,
             })))
         });
@@ -204,9 +239,13 @@ impl State {
 
     /// Hop 2: what the site has to say.
     pub(super) async fn told(&mut self, told: Told) {
-        let Told { recipients, outcomes, sent } = told;
+        let Told { recipients, outcomes, sent, rest } = told;
         match outcomes {
             Err(NotTried) => self.held_back = true,
+            Ok(outcomes) if self.goes_on(&outcomes, &rest) => {
+                self.under_way.remove(&recipients);
+                return self.set_out(recipients, Some(&rest)).await;
+            }
             Ok(outcomes) => {
                 let pairs = recipients.iter().zip(&outcomes);
                 let report = |(recipient, outcome): (&RecipientIndex, &Outcome)| Report {
@@ -219,6 +258,19 @@ impl State {
             }
         }
         self.under_way.remove(&recipients);
+    }
+
+    /// Whether the next way is taken at once, in the same attempt.
+    fn goes_on(&self, outcomes: &[Outcome], rest: &[WayOut]) -> bool {
+        let shut = !rest.is_empty() && outcomes.iter().all(next_way_may_be_taken);
+        let node = self.node();
+        let goes_on = shut && !node.is_stopping();
+        let peer = outcomes.first().and_then(|outcome| outcome.peer.as_ref());
+        if let Some(way) = peer.and_then(|peer| peer.way.as_ref()).filter(|_| goes_on) {
+            tracing::info!(message = %self.id(), %way, "a way is shut: the next one is taken");
+            count_shut(way);
+        }
+        goes_on
     }
 
     /// A reply can echo an address: it is recorded under the message's own key, which goes with
@@ -288,20 +340,76 @@ impl State {
     }
 }
 
-/// By the mail hosts of a domain, on the terms of both ends.
-async fn mx_way(
-    node: &Node,
-    domain: &DomainName,
+/// What holds for all recipients of a message.
+struct Outset<'a> {
+    node: &'a Node,
     demand: TlsDemand,
+    pool: Option<PoolNumber>,
     now: Timestamp,
-) -> Result<Direction, Fault> {
-    let required = node.options.require_tls_for.contains(domain);
-    let demand = if required { TlsDemand::Required } else { demand };
-    let route = node.router.route(domain).await?;
-    let terms = node.policies.terms(domain, &route, demand, now).await?;
-    let best = route.hosts.first().map_or("", |host| &*host.name);
-    let shape = node.rules.shape(Some(domain), best);
-    Ok(Direction::new(Way::Mx(route, terms), shape))
+}
+
+impl Outset<'_> {
+    /// The first of the ways that is not known to be shut, and those that are left after it. The
+    /// last one is taken as it is, and so is one that is paused: no other leads around a pause.
+    async fn first_way(
+        &self,
+        domain: &DomainName,
+        mut ways: &[WayOut],
+    ) -> Result<(Direction, Vec<WayOut>), Fault> {
+        let node = self.node;
+        while let Some((way, rest)) = ways.split_first() {
+            ways = rest;
+            let direction = match self.direction(domain, way).await {
+                Ok(direction) => direction,
+                // Hosts that cannot be found out may be paused.
+                Err(NoWay::Unknown(_)) if !rest.is_empty() && !node.is_any_receiver_paused() => {
+                    continue;
+                }
+                Err(NoWay::Unknown(fault) | NoWay::Never(fault)) => return Err(fault),
+            };
+            let shut = node.sites.ask_desk(&direction.site, |lane| lane.is_shut(self.now));
+            let hosts = node.hosts_of(&direction.way);
+            let paused = node.receiver_pause(domain.as_str(), hosts).is_some();
+            if rest.is_empty() || paused || !shut.unwrap_or(false) {
+                return Ok((direction, rest.to_vec()));
+            }
+            count_shut(way);
+        }
+        Err(Fault::DnsUnavailable)
+    }
+
+    async fn direction(&self, domain: &DomainName, way: &WayOut) -> Result<Direction, NoWay> {
+        let required = self.node.options.require_tls_for.contains(domain);
+        let demand = if required { TlsDemand::Required } else { self.demand };
+        let rules = &self.node.rules;
+        match way {
+            WayOut::Relay(name) => {
+                let host = self.node.relay_host(name);
+                let way = Way::Relay(name.clone(), demand);
+                Ok(Direction::new(way, rules.shape(None, host), self.pool))
+            }
+            WayOut::Direct => {
+                let route = self.node.router.route(domain).await.map_err(|fault| match fault {
+                    Fault::DnsUnavailable => NoWay::Unknown(fault),
+                    fault => NoWay::Never(fault),
+                })?;
+                // A rule of the receiver that cannot be found out is none to go around.
+                let terms = self.node.policies.terms(domain, &route, demand, self.now).await;
+                let terms = terms.map_err(NoWay::Never)?;
+                let best = route.hosts.first().map_or("", |host| &*host.name);
+                let shape = rules.shape(Some(domain), best);
+                Ok(Direction::new(Way::Mx(route, terms), shape, self.pool))
+            }
+        }
+    }
+}
+
+/// Why a way cannot be taken.
+enum NoWay {
+    /// It could not be found: another one may be taken.
+    Unknown(Fault),
+    /// It is no way, and no reason for another.
+    Never(Fault),
 }
 
 fn domain_of(message: &Message, recipient: RecipientIndex) -> Option<&DomainName> {

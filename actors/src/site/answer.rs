@@ -6,6 +6,7 @@ use model::{
     MessageId, RecipientIndex,
     delivery::{Fault, Outcome, Stage},
     message::Sent,
+    routing::{WayOut, next_way_may_be_taken},
 };
 
 use crate::{
@@ -20,6 +21,8 @@ pub(crate) struct Answer {
     node: Arc<Node>,
     message: MessageId,
     recipients: Vec<RecipientIndex>,
+    /// The ways that are left when this one is shut.
+    rest: Vec<WayOut>,
     sent: Option<Sent>,
     begun: bool,
     given: bool,
@@ -30,8 +33,19 @@ impl Answer {
         node: Arc<Node>,
         message: MessageId,
         recipients: Vec<RecipientIndex>,
+        rest: Vec<WayOut>,
     ) -> Self {
-        Self { node, message, recipients, sent: None, begun: false, given: false }
+        Self { node, message, recipients, rest, sent: None, begun: false, given: false }
+    }
+
+    /// Whether there is another way when this one is shut.
+    pub(crate) const fn has_another_way(&self) -> bool {
+        !self.rest.is_empty()
+    }
+
+    /// Whether this outcome leads to another way and settles nothing.
+    pub(crate) fn leads_on(&self, outcome: &Outcome) -> bool {
+        self.has_another_way() && next_way_may_be_taken(outcome)
     }
 
     /// The recipient, when there is only one.
@@ -66,7 +80,8 @@ impl Answer {
     fn give(&mut self, outcomes: Result<Vec<Outcome>, NotTried>) {
         self.given = true;
         let recipients = std::mem::take(&mut self.recipients);
-        let told = Msg::Told(Told { recipients, outcomes, sent: self.sent.take() });
+        let rest = std::mem::take(&mut self.rest);
+        let told = Msg::Told(Told { recipients, outcomes, sent: self.sent.take(), rest });
         if self.node.messages.cast(&self.message, told, Share::Beyond) == Err(Full) {
             // Only without a runtime: then nothing goes on, and the alarm wakes it after a start.
             tracing::debug!(message = %self.message, "an outcome came after the end");

@@ -16,6 +16,7 @@ use mail::smtp::Connection;
 use model::{
     Timestamp,
     shaping::{Limits, Pace, Shape},
+    source::{PoolNumber, Sources},
 };
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -133,15 +134,19 @@ impl Gate {
         self.inner.lock().kept.iter().filter(|kept| kept.door == door).count()
     }
 
-    /// A turn, once there is one, and the connection of this door that was used last and is not
-    /// known to be dead.
-    pub(super) async fn pass(self: &Arc<Self>, door: Door) -> (Turn, Option<Connection>) {
+    /// A turn, once there is one, and the connection of this door and from these sources that was
+    /// used last and is not known to be dead.
+    pub(super) async fn pass(
+        self: &Arc<Self>,
+        door: Door,
+        sources: &Sources,
+    ) -> (Turn, Option<Connection>) {
         let mut waiting = None;
         loop {
             let mut freed = pin!(self.freed.notified());
             // Before the look, so that no turn is given back in between unheard.
             freed.as_mut().enable();
-            if let Some(passed) = self.try_pass(door) {
+            if let Some(passed) = self.try_pass(door, sources) {
                 return passed;
             }
             waiting.get_or_insert_with(|| Waiting::new(self, door));
@@ -149,9 +154,14 @@ impl Gate {
         }
     }
 
-    fn try_pass(self: &Arc<Self>, door: Door) -> Option<(Turn, Option<Connection>)> {
+    fn try_pass(
+        self: &Arc<Self>,
+        door: Door,
+        sources: &Sources,
+    ) -> Option<(Turn, Option<Connection>)> {
+        let fits = |kept: &Kept| kept.door == door && sources.include(kept.connection.peer().from);
         let mut inner = self.inner.lock();
-        while let Some(place) = inner.kept.iter().rposition(|kept| kept.door == door) {
+        while let Some(place) = inner.kept.iter().rposition(fits) {
             let mut kept = inner.kept.remove(place);
             if kept.connection.is_idle_alive() {
                 inner.used += 1;
@@ -250,10 +260,13 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// A receiver, as mail from one pool meets it.
+type Receiver = (Shape, Option<PoolNumber>);
+
 /// The gates of all receivers.
 pub(crate) struct Gates {
-    /// Of receivers that are more than one site.
-    shared: Mutex<HashMap<Shape, Weak<Gate>>>,
+    /// Of receivers that are more than one site, for each pool that mail leaves from.
+    shared: Mutex<HashMap<Receiver, Weak<Gate>>>,
     shelf: Arc<Shelf>,
 }
 
@@ -264,19 +277,20 @@ impl Gates {
         Self { shared: Mutex::default(), shelf: Arc::new(shelf) }
     }
 
-    /// The gate for a shape: its own for a site that is alone, else the one of its group.
-    pub(super) fn of(&self, shape: Shape) -> Arc<Gate> {
+    /// The gate for a shape and a pool: its own for a site that is alone, else the one of its
+    /// group. Receivers count by the address that they see.
+    pub(super) fn of(&self, shape: Shape, pool: Option<PoolNumber>) -> Arc<Gate> {
         if shape.group.is_none() {
             return Gate::new(shape.limits, Arc::clone(&self.shelf));
         }
         let mut shared = self.shared.lock();
-        if let Some(gate) = shared.get(&shape).and_then(Weak::upgrade) {
+        if let Some(gate) = shared.get(&(shape, pool)).and_then(Weak::upgrade) {
             return gate;
         }
         // Those that nobody passes any more.
         shared.retain(|_, gate| gate.strong_count() > 0);
         let gate = Gate::new(shape.limits, Arc::clone(&self.shelf));
-        shared.insert(shape, Arc::downgrade(&gate));
+        shared.insert((shape, pool), Arc::downgrade(&gate));
         gate
     }
 }

@@ -10,18 +10,22 @@ use model::{
     TenantId, Timestamp,
     address::EmailAddress,
     delivery::{Outcome, TlsDemand},
+    routing::{Label, WayOut},
     shaping::Shape,
+    source::{PoolNumber, Sources},
 };
 
 use super::{Answer, places::Place};
 use crate::letter::Letter;
 
-/// Whose mail shares a lane: the hosts, and what the rules say of them. A domain that has a rule
-/// of its own is apart from the others at its hosts.
+/// Whose mail shares a lane: the hosts, what the rules say of them, and the pool that it leaves
+/// from. A domain that has a rule of its own is apart from the others at its hosts, and so is mail
+/// from other addresses: receivers think of each by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SiteKey {
     pub(crate) hosts: Hosts,
     pub(crate) shape: Shape,
+    pub(crate) pool: Option<PoolNumber>,
 }
 
 /// Who is dialled.
@@ -29,8 +33,8 @@ pub(crate) struct SiteKey {
 pub(crate) enum Hosts {
     /// The hosts that receivers' domains name.
     Mx(SiteId),
-    /// The one relay for everything.
-    Smarthost,
+    /// The relay of this name.
+    Relay(Label),
 }
 
 /// How to get to a site.
@@ -38,32 +42,30 @@ pub(crate) enum Hosts {
 pub(crate) enum Way {
     /// By the receivers' own mail hosts, on these terms.
     Mx(Arc<Route>, Terms),
-    /// By the relay in the settings.
-    Smarthost(TlsDemand),
+    /// By the relay of this name in the settings.
+    Relay(Label, TlsDemand),
 }
 
 impl Way {
     pub(crate) fn hosts(&self) -> Hosts {
         match self {
             Self::Mx(route, _) => Hosts::Mx(route.site.clone()),
-            Self::Smarthost(_) => Hosts::Smarthost,
+            Self::Relay(name, _) => Hosts::Relay(name.clone()),
+        }
+    }
+
+    /// What it is called in records.
+    pub(crate) fn out(&self) -> WayOut {
+        match self {
+            Self::Mx(..) => WayOut::Direct,
+            Self::Relay(name, _) => WayOut::Relay(name.clone()),
         }
     }
 
     /// Adds to an outcome what only the way knows.
     pub(crate) fn complete(&self, outcome: &mut Outcome) {
-        let Some(peer) = &mut outcome.peer else { return };
-        match self {
-            Self::Mx(_, terms) => peer.tls_failure = peer.tls_failure.or(terms.sts_failure()),
-            Self::Smarthost(_) => peer.relay = true,
-        }
-    }
-
-    /// The receivers' own mail hosts, if that is the way.
-    pub(crate) fn route(&self) -> Option<&Route> {
-        match self {
-            Self::Mx(route, _) => Some(route),
-            Self::Smarthost(_) => None,
+        if let (Some(peer), Self::Mx(_, terms)) = (&mut outcome.peer, self) {
+            peer.tls_failure = peer.tls_failure.or(terms.sts_failure());
         }
     }
 
@@ -73,8 +75,10 @@ impl Way {
             (Self::Mx(route, terms), Self::Mx(other_route, other_terms)) => {
                 route.site == other_route.site && terms == other_terms
             }
-            (Self::Smarthost(demand), Self::Smarthost(other)) => demand == other,
-            (Self::Mx(..) | Self::Smarthost(_), _) => false,
+            (Self::Relay(name, demand), Self::Relay(other_name, other)) => {
+                name == other_name && demand == other
+            }
+            (Self::Mx(..) | Self::Relay(..), _) => false,
         }
     }
 }
@@ -85,6 +89,7 @@ pub(crate) struct Job {
     pub(crate) tenant: TenantId,
     pub(crate) letter: Arc<Letter>,
     pub(crate) way: Way,
+    pub(crate) sources: Sources,
     pub(crate) recipients: Vec<EmailAddress>,
     pub(crate) answer: Answer,
     pub(crate) queued_at: Timestamp,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{MessageId, TenantId, Timestamp};
+use model::{MessageId, TenantId, Timestamp, routing::next_way_may_be_taken};
 use parking_lot::Mutex;
 
 use super::{
@@ -121,6 +121,12 @@ impl Lane {
 
     pub(super) fn pause(&self) -> Pause {
         self.pause.lock().clone()
+    }
+
+    /// Whether its door is shut now, so that who has another way should take that.
+    pub(crate) fn is_shut(&self, now: Timestamp) -> bool {
+        let pause = self.pause.lock();
+        pause.until > now && pause.cause.as_ref().is_some_and(next_way_may_be_taken)
     }
 
     pub(super) fn with_pause<T>(&self, change: impl FnOnce(&mut Pause) -> T) -> T {

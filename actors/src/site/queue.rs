@@ -81,6 +81,20 @@ impl<T> FairQueue<T> {
         Some(item)
     }
 
+    /// Takes out what is wanted; the order of the others stays.
+    pub(crate) fn extract(&mut self, wanted: impl Fn(&T) -> bool) -> Vec<T> {
+        let mut taken = Vec::new();
+        let mut whole = std::mem::take(self);
+        while let Some((tenant, item)) = whole.pop() {
+            if wanted(&item) {
+                taken.push(item);
+            } else {
+                self.push_back(tenant, item);
+            }
+        }
+        taken
+    }
+
     /// The first one of each tenant.
     pub(crate) fn fronts(&self) -> impl Iterator<Item = (TenantId, &T)> {
         self.of.iter().filter_map(|(tenant, own)| own.front().map(|first| (*tenant, first)))
@@ -127,6 +141,19 @@ mod tests {
         let next: Vec<_> = (0..2).filter_map(|_| queue.pop()).map(|(_, item)| item).collect();
         assert!(next.contains(&9_999), "{next:?}");
         assert_eq!(queue.tenants(), [A]);
+    }
+
+    #[test]
+    fn what_is_taken_out_leaves_the_others_in_their_order() {
+        let mut queue = FairQueue::default();
+        for item in 10..15 {
+            queue.push_back(A, item);
+        }
+        queue.push_back(B, 20);
+        queue.push_back(B, 21);
+        assert_eq!(queue.extract(|item| item % 2 == 0), [10, 20, 12, 14]);
+        assert_eq!((queue.len(), queue.len_of(A), queue.len_of(B)), (3, 2, 1));
+        assert_eq!(drained(queue), [11, 21, 13]);
     }
 
     #[test]

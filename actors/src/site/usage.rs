@@ -51,7 +51,7 @@ pub(crate) fn busiest(node: &Node, most: usize) -> Vec<SiteFigures> {
     for (SiteKey { hosts, .. }, lane) in node.sites.desks() {
         let site = match hosts {
             Hosts::Mx(site) => site.to_string(),
-            Hosts::Smarthost => "smarthost".to_owned(),
+            Hosts::Relay(name) => name.as_str().to_owned(),
         };
         // Domains with rules of their own share a name with others at their hosts.
         let figures = by_name.entry(site).or_insert_with_key(|site| SiteFigures {

@@ -5,14 +5,16 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use mail::{
     dns::{LookupError, route::Candidate},
     policy::HostPolicies,
-    smtp::{ConnectFailure, Connection, Envelope, TlsPolicy, Transaction, connect},
+    smtp::{ClientOptions, ConnectFailure, Connection, Envelope, TlsPolicy, Transaction, connect},
 };
 use model::{
     Timestamp,
     delivery::{
         Answer as Said, Fault, Outcome, Peer, Stage, TlsDemand, TlsFailure, TlsRule, Verdict,
     },
+    routing::{Label, WayOut},
     shaping::{Slowed, asks_for_less},
+    source::Sources,
 };
 use ractor::ActorRef;
 use tokio::time::Instant;
@@ -56,7 +58,7 @@ pub(super) async fn work(node: Arc<Node>, lane: Arc<Lane>, site: ActorRef<Msg>, 
         Err(Unprintable::NotNow) => return job.answer.not_tried(),
     };
     let turns = async {
-        let (turn, kept) = lane.gate.pass(lane.door).await;
+        let (turn, kept) = lane.gate.pass(lane.door, &job.sources).await;
         let flight = node.in_flight.acquire().await.ok()?;
         Some((turn, kept, flight))
     };
@@ -85,7 +87,7 @@ pub(super) async fn work(node: Arc<Node>, lane: Arc<Lane>, site: ActorRef<Msg>, 
         return job.answer.not_tried();
     }
     let raised = node.figures.in_flight.raise();
-    let Job { letter, way, recipients, mut answer, .. } = job;
+    let Job { letter, way, sources, recipients, mut answer, .. } = job;
     let sender = envelope_sender(&node, &letter, answer.only_recipient());
     let envelope = Envelope {
         sender: Some(&sender),
@@ -93,12 +95,13 @@ pub(super) async fn work(node: Arc<Node>, lane: Arc<Lane>, site: ActorRef<Msg>, 
         smtputf8: printed.needs_smtputf8,
     };
     let seen = Seen { pause: pause.turn, pace: lane.gate.with_pace(|pace| pace.turn()) };
-    let attempt = Attempt { node: &node, lane: &lane, way: &way, letter: &letter, seen };
+    let (way, sources) = (&way, &sources);
+    let attempt = Attempt { node: &node, lane: &lane, way, sources, letter: &letter, seen };
     let outcomes = attempt.run(&envelope, &printed, turn, kept, &mut answer).await;
     drop((flight, raised, used));
     let said = outcomes.as_ref().map_or_else(Some, |outcomes| outcomes.last());
     if let Some(said) = said {
-        node.book.told(node.site_name(way.route()), said, node.now());
+        node.book.told(node.site_name(way), said, node.now());
     }
     match outcomes {
         Ok(mut outcomes) => {
@@ -110,7 +113,9 @@ pub(super) async fn work(node: Arc<Node>, lane: Arc<Lane>, site: ActorRef<Msg>, 
         }
         Err(mut outcome) => {
             way.complete(&mut outcome);
-            lane.figures.count(&outcome, recipients.len());
+            if !answer.leads_on(&outcome) {
+                lane.figures.count(&outcome, recipients.len());
+            }
             answer.all(&outcome);
         }
     }
@@ -127,6 +132,7 @@ struct Attempt<'a> {
     node: &'a Node,
     lane: &'a Lane,
     way: &'a Way,
+    sources: &'a Sources,
     letter: &'a Letter,
     seen: Seen,
 }
@@ -207,10 +213,10 @@ impl Attempt<'_> {
 
     /// What the hosts must be.
     async fn policies(&self) -> HostPolicies {
-        let relay = self.node.options.smarthost.as_ref();
-        match (self.way, relay) {
-            (Way::Mx(route, terms), _) => self.node.policies.of_hosts(terms, route).await,
-            (Way::Smarthost(demand), relay) => {
+        match self.way {
+            Way::Mx(route, terms) => self.node.policies.of_hosts(terms, route).await,
+            Way::Relay(name, demand) => {
+                let relay = self.node.options.relays.get(name);
                 let set = relay.map_or(TlsPolicy::Required, |relay| relay.tls.clone());
                 let raised = set == TlsPolicy::Opportunistic && *demand == TlsDemand::Required;
                 HostPolicies::same(if raised { TlsPolicy::Required } else { set })
@@ -221,14 +227,18 @@ impl Attempt<'_> {
     /// A connection to the first host that grants one such as it must be.
     async fn open(&self, policies: &HostPolicies) -> Result<Connection, Outcome> {
         let node = self.node;
-        let (candidates, mut client) = match self.way {
+        let (mut candidates, client) = match self.way {
             Way::Mx(route, _) => {
                 let route = policies.passable(route).map_err(|refused| no_passage(&refused))?;
                 let found = node.router.candidates(&route, node.lots.bits()).await;
                 (found.map_err(|fault| Outcome::fault(Stage::Dns, fault))?, node.client.clone())
             }
-            Way::Smarthost(_) => self.smarthost().await?,
+            Way::Relay(name, _) => self.relay(name).await?,
         };
+        // An address of the other family is no reason to give up on those that can be dialled.
+        candidates.retain(|candidate| self.sources.can_reach(candidate.ip));
+        let (sources, way) = (self.sources.clone(), Some(self.way.out()));
+        let mut client = ClientOptions { sources, way, ..client };
         let begun = Instant::now();
         let mut worst: Option<Outcome> = None;
         for Candidate { mx, ip } in &candidates {
@@ -267,15 +277,19 @@ impl Attempt<'_> {
     }
 
     /// The relay is set by who runs the server: a private address is what they mean.
-    async fn smarthost(&self) -> Result<(Vec<Candidate>, mail::smtp::ClientOptions), Outcome> {
-        let unavailable = || Outcome::fault(Stage::Dns, Fault::DnsUnavailable);
-        let relay = self.node.options.smarthost.as_ref().ok_or_else(unavailable)?;
+    async fn relay(&self, name: &Label) -> Result<(Vec<Candidate>, ClientOptions), Outcome> {
+        let unavailable = |host: &str| {
+            let peer = Peer::new(host, None).on(Some(self.way.out()));
+            Outcome { peer: Some(peer), ..Outcome::fault(Stage::Dns, Fault::DnsUnavailable) }
+        };
+        let relays = &self.node.options.relays;
+        let relay = relays.get(name).ok_or_else(|| unavailable(name.as_str()))?;
         let ips = if let Ok(ip) = relay.host.parse::<IpAddr>() {
             vec![ip]
         } else {
             // Whatever is wrong with the relay's name is not the recipient's fault.
             let found = self.node.router.resolver().addresses(&relay.host).await;
-            found.map_err(|_: LookupError| unavailable())?
+            found.map_err(|_: LookupError| unavailable(&relay.host))?
         };
         let candidate = |ip| Candidate { mx: relay.host.clone(), ip };
         let candidates = ips.into_iter().map(candidate).collect();
@@ -339,7 +353,12 @@ fn no_passage((mx, failure): &(Box<str>, TlsFailure)) -> Outcome {
         TlsFailure::DnssecInvalid => TlsRule::Dane,
         _ => TlsRule::MtaSts,
     };
-    let peer = Peer { tls_rule: Some(rule), tls_failure: Some(*failure), ..Peer::new(mx, None) };
+    let peer = Peer {
+        tls_rule: Some(rule),
+        tls_failure: Some(*failure),
+        way: Some(WayOut::Direct),
+        ..Peer::new(mx, None)
+    };
     Outcome { peer: Some(peer), ..Outcome::fault(Stage::StartTls, Fault::TlsRequired) }
 }
 

@@ -12,7 +12,10 @@ use model::{
 };
 use parking_lot::Mutex;
 
-use crate::world::{World, request, until};
+use crate::{
+    ways::{pool, pools},
+    world::{World, request, until},
+};
 
 /// Lets an address in when it comes a second time, as greylists do.
 #[derive(Default)]
@@ -106,7 +109,7 @@ async fn what_expires_in_the_lane_is_not_sent() {
 async fn a_greylist_is_tried_again_early_and_from_the_same_address() {
     let hour = Duration::from_hours(1);
     let world = World::with(|options| PlatformOptions {
-        bind_addresses: (11..19).map(|last| IpAddr::from([127, 0, 0, last])).collect(),
+        pools: pools(vec![pool("all", 11..19)], Some("all")),
         retry: RetryPolicy::new(vec![hour], 24 * hour).unwrap(),
         ..options
     })

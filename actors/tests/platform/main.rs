@@ -26,5 +26,20 @@ mod restart;
 mod sites;
 mod templates;
 mod tls_reports;
+mod tls_rules;
 mod walk;
+mod ways;
 mod world;
+
+#[path = "../../../mail/tests/support/authority.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod authority;
+#[path = "../../../mail/tests/policy/policy_host.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod policy_host;
+#[path = "../../../mail/tests/support/scripted.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod scripted;
+#[path = "../../../mail/tests/support/signed.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod signed;

@@ -14,6 +14,7 @@ use mail::sink::{AcceptAll, Action, Asked, MessageAction, Policy, Received, Sink
 use model::{
     delivery::{Fault, Stage},
     message::{FailureReason, MessageEvent, MessageStatus, RecordedAnswer, Refusal},
+    routing::{Label, Routes, WayOut, Ways},
 };
 
 use crate::world::{SENDING_DOMAIN, World, mailbox, request, until};
@@ -439,7 +440,13 @@ async fn all_mail_goes_to_the_smarthost_where_there_is_one() {
     let world = World::with(|options| {
         let port = options.smtp_port;
         let relay = format!("smtp://127.0.0.2:{port}").parse().unwrap();
-        actors::PlatformOptions { smarthost: Some(relay), allow_private_networks: false, ..options }
+        let name = Label::parse("smarthost").unwrap();
+        actors::PlatformOptions {
+            routes: Routes::all_by(Ways::only(WayOut::Relay(name.clone()))),
+            relays: [(name, relay)].into(),
+            allow_private_networks: false,
+            ..options
+        }
     })
     .await;
     let (_sink, mut inbox) = world.ground.receiver(2, Arc::new(AcceptAll)).await;

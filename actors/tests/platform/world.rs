@@ -65,11 +65,21 @@ impl Ground {
         host: u8,
         policy: Arc<dyn Policy>,
     ) -> (Sink, mpsc::Receiver<Received>) {
+        self.receiver_with(host, SinkOptions::default(), policy).await
+    }
+
+    /// The same with other options.
+    pub async fn receiver_with(
+        &self,
+        host: u8,
+        options: SinkOptions,
+        policy: Arc<dyn Policy>,
+    ) -> (Sink, mpsc::Receiver<Received>) {
         let ip = Ipv4Addr::new(127, 0, 0, host);
         self.dns.add_address(&host_name(host), IpAddr::V4(ip)).unwrap();
         let (inbox, received) = mpsc::channel(10_000);
         let address = SocketAddr::new(IpAddr::V4(ip), self.port);
-        let sink = Sink::start(address, SinkOptions::default(), policy, Some(inbox)).await.unwrap();
+        let sink = Sink::start(address, options, policy, Some(inbox)).await.unwrap();
         (sink, received)
     }
 

@@ -148,6 +148,14 @@ pub(crate) struct SmtpWire {
     /// the mail went all the same.
     #[oai(skip_serializing_if_is_none)]
     pub tls_failure: Option<String>,
+    /// By which way: `direct` to the receiver's own mail server, or the name that the server's
+    /// configuration gives to a relay. Absent when none was reached, and in old records.
+    #[oai(skip_serializing_if_is_none)]
+    pub way: Option<String>,
+    /// The address of this server that it was sent from. Absent when nothing was sent, and in old
+    /// records.
+    #[oai(skip_serializing_if_is_none)]
+    pub source_ip: Option<String>,
 }
 
 /// The rule that TLS stood under.
@@ -376,6 +384,8 @@ impl Example for SmtpWire {
             }),
             tls_rule: Some(TlsRuleWire::MtaStsTesting),
             tls_failure: Some("certificate-expired".into()),
+            way: Some("direct".into()),
+            source_ip: Some("198.51.100.2".into()),
         }
     }
 }

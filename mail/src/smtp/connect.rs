@@ -60,7 +60,8 @@ pub async fn connect(
     options: &ClientOptions,
     tls: &TlsClient,
 ) -> Result<Connection, ConnectFailure> {
-    let mut peer = Peer { tls_rule: options.tls.rule(), ..Peer::new(mx, Some(ip)) };
+    let mut peer =
+        Peer { tls_rule: options.tls.rule(), ..Peer::new(mx, Some(ip)).on(options.way.clone()) };
     if options.tls == (TlsPolicy::Testing { named: false }) {
         peer.tls_failure = Some(TlsFailure::MxNotInPolicy);
     }
@@ -142,26 +143,15 @@ async fn leave(connection: Connection, lost: Lost) -> Failed {
 
 async fn dial(ip: IpAddr, options: &ClientOptions) -> Result<Dialled, Failed> {
     let unreachable = || Failed::fault(Stage::Connect, Fault::Unreachable);
-    let source = source_for(ip, &options.bind);
-    if source.is_none() && !options.bind.is_empty() {
+    if !options.sources.can_reach(ip) {
         return Err(unreachable());
     }
+    let source = options.sources.towards(ip).map(|source| source.ip);
     let dialling = options.dial.dial(SocketAddr::new(ip, options.port), source);
     timeout(options.timeouts.connect, dialling)
         .await
         .map_err(|_| Failed::fault(Stage::Connect, Fault::Timeout))?
         .map_err(|_| unreachable())
-}
-
-/// Always the same source for the same receiver.
-fn source_for(ip: IpAddr, sources: &[IpAddr]) -> Option<IpAddr> {
-    let fitting: Vec<IpAddr> =
-        sources.iter().copied().filter(|source| source.is_ipv4() == ip.is_ipv4()).collect();
-    let sum: usize = match ip {
-        IpAddr::V4(ip) => ip.octets().iter().map(|octet| usize::from(*octet)).sum(),
-        IpAddr::V6(ip) => ip.octets().iter().map(|octet| usize::from(*octet)).sum(),
-    };
-    fitting.get(sum.checked_rem(fitting.len())?).copied()
 }
 
 async fn secure(
@@ -186,7 +176,7 @@ async fn secure(
 
 /// EHLO, and HELO where a server does not know EHLO (RFC 5321, section 3.2).
 async fn hello(connection: &mut Connection, options: &ClientOptions) -> Result<(), Lost> {
-    let name = options.helo_name.as_str();
+    let name = options.helo_towards(connection.peer.ip).as_str();
     let patience = options.timeouts.hello;
     let ehlo = Ehlo::new(ClientId::Domain(name.to_owned()));
     let lines = connection.ask(Stage::Hello, ehlo, patience).await?;
@@ -296,21 +286,5 @@ async fn authenticate(connection: &mut Connection, options: &ClientOptions) -> R
         lines if lines.is_class(2) => Ok(()),
         lines if lines.is_class(4) => Err(Lost::reply(Stage::Auth, &lines)),
         _ => Err(refused()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_receiver_always_sees_the_same_source_of_its_family() {
-        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        let sources = [ip("192.0.2.1"), ip("2001:db8::1"), ip("192.0.2.2")];
-        let seen = source_for(ip("198.51.100.7"), &sources).unwrap();
-        assert_eq!(source_for(ip("198.51.100.7"), &sources), Some(seen));
-        assert_ne!(source_for(ip("198.51.100.8"), &sources), Some(seen));
-        assert_eq!(source_for(ip("2001:db8::5"), &sources), Some(sources[1]));
-        assert_eq!(source_for(ip("2001:db8::5"), &sources[..1]), None);
     }
 }

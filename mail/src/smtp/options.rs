@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
-use model::{address::DomainName, delivery::TlsRule};
+use model::{address::DomainName, delivery::TlsRule, routing::WayOut, source::Sources};
 
 use super::Dane;
 
@@ -132,15 +132,17 @@ impl Default for Timeouts {
 /// Everything about a client that does not change from host to host.
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
-    /// The name after EHLO: ours in the DNS, forward and reverse.
+    /// The name after EHLO where [`ClientOptions::sources`] say none: ours in the DNS, forward and
+    /// reverse.
     pub helo_name: DomainName,
     /// The port to dial. Configuration alone sets it, never data.
     pub port: u16,
     /// How connections are secured.
     pub tls: TlsPolicy,
-    /// Addresses to dial from. Empty: the system's choice. With several of one family the same
-    /// receiver always sees the same one, for greylisting remembers it.
-    pub bind: Vec<IpAddr>,
+    /// The addresses to dial from, each with its name after EHLO. By default the system's choice.
+    pub sources: Sources,
+    /// The way that outcomes tell of.
+    pub way: Option<WayOut>,
     /// The patience.
     pub timeouts: Timeouts,
     /// Who we are to a smarthost.
@@ -156,10 +158,17 @@ impl ClientOptions {
             helo_name,
             port: SMTP_PORT,
             tls: TlsPolicy::Opportunistic,
-            bind: Vec::new(),
+            sources: Sources::default(),
+            way: None,
             timeouts: Timeouts::default(),
             credentials: None,
             dial: Arc::new(Tcp),
         }
+    }
+
+    /// The name after EHLO towards a server at `target`.
+    pub(super) fn helo_towards(&self, target: Option<IpAddr>) -> &DomainName {
+        let source = target.and_then(|target| self.sources.towards(target));
+        source.map_or(&self.helo_name, |source| &source.helo_name)
     }
 }

@@ -1,6 +1,6 @@
-//! A relay that takes all mail, named by a URL.
+//! A relay, named by a URL or part by part.
 
-use std::str::FromStr;
+use std::{net::IpAddr, str::FromStr};
 
 use super::options::{ClientOptions, Credentials, SMTP_PORT, TlsPolicy};
 
@@ -38,6 +38,27 @@ pub struct Smarthost {
 pub struct InvalidSmarthost;
 
 impl Smarthost {
+    /// A relay, part by part. Without a port it has the usual one of its TLS: 25 where that is
+    /// opportunistic, 587 where it is required, 465 where it is implicit.
+    pub fn new(
+        host: &str,
+        port: Option<u16>,
+        tls: TlsPolicy,
+        credentials: Option<Credentials>,
+    ) -> Result<Self, InvalidSmarthost> {
+        let is_address = host.parse::<IpAddr>().is_ok();
+        let fit = |credentials: &Credentials| credentials.check().is_ok();
+        if !(is_address || is_host_name(host)) || !credentials.as_ref().is_none_or(fit) {
+            return Err(InvalidSmarthost);
+        }
+        let usual_port = match tls {
+            TlsPolicy::Implicit => SUBMISSIONS_PORT,
+            TlsPolicy::Required => SUBMISSION_PORT,
+            _ => SMTP_PORT,
+        };
+        Ok(Self { host: host.into(), port: port.unwrap_or(usual_port), tls, credentials })
+    }
+
     /// The options with this host's port, TLS and credentials.
     pub fn apply(&self, options: ClientOptions) -> ClientOptions {
         ClientOptions {
@@ -77,11 +98,22 @@ fn read_credentials(text: &str, in_clear: bool) -> Result<Credentials, InvalidSm
     let (user, password) = text.split_once(':').ok_or(InvalidSmarthost)?;
     let decoded = |text| crate::percent::decoded(text).ok_or(InvalidSmarthost);
     let (user, password) = (decoded(user)?, decoded(password)?);
-    // A NUL separates them in AUTH PLAIN (RFC 4616).
-    if user.is_empty() || user.contains('\0') || password.contains('\0') {
-        return Err(InvalidSmarthost);
+    let credentials = Credentials { user, password, in_clear };
+    credentials.check().map(|()| credentials)
+}
+
+impl Credentials {
+    fn check(&self) -> Result<(), InvalidSmarthost> {
+        // A NUL separates them in AUTH PLAIN (RFC 4616).
+        let Self { user, password, .. } = self;
+        let fit = !user.is_empty() && !user.contains('\0') && !password.contains('\0');
+        fit.then_some(()).ok_or(InvalidSmarthost)
     }
-    Ok(Credentials { user, password, in_clear })
+}
+
+fn is_host_name(host: &str) -> bool {
+    !host.is_empty()
+        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
 }
 
 fn read_place(place: &str) -> Result<(&str, Option<u16>), InvalidSmarthost> {
@@ -95,9 +127,7 @@ fn read_place(place: &str) -> Result<(&str, Option<u16>), InvalidSmarthost> {
             Some((host, port)) => (host, Some(port)),
             None => (place, None),
         };
-        let well_formed = !host.is_empty()
-            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
-        if !well_formed {
+        if !is_host_name(host) {
             return Err(InvalidSmarthost);
         }
         (host, port)
@@ -128,6 +158,33 @@ mod tests {
         let local = read("smtp+clear://a:b@[::1]:2525");
         assert_eq!((local.tls, local.port, &*local.host), (TlsPolicy::Never, 2525, "::1"));
         assert!(local.credentials.unwrap().in_clear);
+    }
+
+    #[test]
+    fn parts_make_a_relay_with_the_usual_port_of_its_tls() {
+        let credentials = |user: &str| {
+            let password = "secret".to_owned();
+            Some(Credentials { user: user.to_owned(), password, in_clear: false })
+        };
+        for (tls, port) in
+            [(TlsPolicy::Opportunistic, 25), (TlsPolicy::Required, 587), (TlsPolicy::Implicit, 465)]
+        {
+            let relay = Smarthost::new("relay.example", None, tls, credentials("ada")).unwrap();
+            assert_eq!(relay.port, port);
+            assert!(!format!("{relay:?}").contains("secret"));
+        }
+        let relay = Smarthost::new("::1", Some(2525), TlsPolicy::Required, None).unwrap();
+        assert_eq!((&*relay.host, relay.port), ("::1", 2525));
+        for (host, user) in [
+            ("", "ada"),
+            ("relay example", "ada"),
+            ("relay.example:25", "ada"),
+            ("relay.example", ""),
+            ("relay.example", "a\0b"),
+        ] {
+            let refused = Smarthost::new(host, None, TlsPolicy::Required, credentials(user));
+            assert_eq!(refused, Err(InvalidSmarthost), "{host} {user}");
+        }
     }
 
     #[test]

@@ -14,6 +14,8 @@ use mail::{
 use model::{
     address::EmailAddress,
     delivery::{Answer, Fault, Outcome, Stage, Verdict},
+    routing::WayOut,
+    source::{Source, Sources},
 };
 use tokio::sync::mpsc;
 
@@ -265,4 +267,47 @@ async fn a_taken_message_without_an_answer_is_unknown_and_a_port_that_is_closed_
     let failure = connect(MX, HOME, &options, &no_tls()).await.unwrap_err();
     assert_eq!(failure.outcome.answer, Answer::Fault(Fault::Unreachable));
     assert!(failure.next_host);
+}
+
+#[tokio::test]
+async fn a_connection_comes_from_its_source_and_gives_that_sources_name() {
+    let (sink, mut inbox) = start(SinkOptions::default(), AcceptAll).await;
+    let from = |last: u8, name: &str| {
+        let ip = IpAddr::from([127, 0, 0, last]);
+        Sources::only(Source { ip, helo_name: name.parse().unwrap() })
+    };
+    for (last, name) in [(2, "out2.lumora.example"), (3, "out3.lumora.example")] {
+        let sources = from(last, name);
+        let options = ClientOptions { sources, way: Some(WayOut::Direct), ..options(&sink) };
+        let mut connection = connect(MX, HOME, &options, &no_tls()).await.unwrap();
+        let outcomes = send(&mut connection, &["ada@receiver.example"], &[b"hi\r\n"]).await;
+        let peer = outcomes[0].peer.as_ref().unwrap();
+        assert_eq!(peer.from, Some(IpAddr::from([127, 0, 0, last])));
+        assert_eq!(peer.way, Some(WayOut::Direct));
+        let received = inbox.recv().await.unwrap();
+        assert_eq!(received.from.ip(), IpAddr::from([127, 0, 0, last]));
+        assert_eq!(received.helo, name);
+    }
+    // From where the system chooses, by the server's own name.
+    let mut connection = open(&sink).await;
+    let outcomes = send(&mut connection, &["ada@receiver.example"], &[b"hi\r\n"]).await;
+    assert_eq!(outcomes[0].peer.as_ref().unwrap().from, Some(HOME));
+    assert_eq!(inbox.recv().await.unwrap().helo, "out.lumora.example");
+}
+
+#[tokio::test]
+async fn a_source_that_cannot_be_used_is_a_server_that_cannot_be_reached() {
+    let (sink, _inbox) = start(SinkOptions::default(), AcceptAll).await;
+    // Of another family; and of another machine (RFC 5737).
+    for text in ["::1", "192.0.2.1"] {
+        let source =
+            Source { ip: text.parse().unwrap(), helo_name: "out.lumora.example".parse().unwrap() };
+        let options = ClientOptions { sources: Sources::only(source), ..options(&sink) };
+        let failed = connect(MX, HOME, &options, &no_tls()).await.unwrap_err();
+        let outcome = failed.outcome;
+        assert_eq!(
+            (outcome.stage, outcome.answer),
+            (Stage::Connect, Answer::Fault(Fault::Unreachable))
+        );
+    }
 }

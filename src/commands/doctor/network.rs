@@ -5,11 +5,14 @@ use std::{
     time::Duration,
 };
 
-use mail::dns::{
-    LookupError, Pointer, may_be_dialled, pointer,
-    route::{Candidate, RouteOptions, Router},
+use mail::{
+    dns::{
+        LookupError, Pointer, may_be_dialled, pointer,
+        route::{Candidate, RouteOptions, Router},
+    },
+    smtp::TlsPolicy,
 };
-use model::address::DomainName;
+use model::{address::DomainName, routing::WayOut, source::Source};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
@@ -45,7 +48,7 @@ pub(super) async fn dns(setup: &Setup<'_>) -> Finding {
     }
 }
 
-/// The name after EHLO, and that the addresses which mail leaves from lead to a name and back.
+/// The names after EHLO, and that the addresses which mail leaves from lead to a name and back.
 pub(super) async fn names(setup: &Setup<'_>) -> Vec<Finding> {
     let helo = setup.helo_name.as_str();
     let addresses = setup.resolver.addresses(helo).await;
@@ -60,33 +63,67 @@ pub(super) async fn names(setup: &Setup<'_>) -> Vec<Finding> {
         }
     }];
     // A relay shows its own address to the receivers.
-    if setup.smarthost.is_some() {
+    if !setup.ways().contains(&WayOut::Direct) {
         return findings;
     }
     let own = addresses.unwrap_or_default();
-    let sources = if setup.sources().is_empty() { &own } else { setup.sources() };
-    for ip in sources {
-        if !may_be_dialled(*ip) && !setup.config.delivery.allow_private_networks {
-            let advice = "check the public address that it becomes on its way out";
-            let found = format!("{ip} is no public address");
-            findings.push(Finding::not_well("PTR", State::Unknown, found, advice));
-        } else {
-            findings.push(points_back(setup, *ip).await);
+    for source in setup.sources() {
+        if source.helo_name != setup.helo_name {
+            findings.push(source_name(setup, source).await);
+        }
+        findings.push(named_by_spf(setup, source.ip, &own));
+        findings.push(address(setup, source.ip, &source.helo_name).await);
+    }
+    if setup.sources().is_empty() {
+        for ip in own {
+            findings.push(address(setup, ip, &setup.helo_name).await);
         }
     }
     findings
 }
 
-/// Whether an address leads to a name and back, and whether that is ours.
-async fn points_back(setup: &Setup<'_>, ip: IpAddr) -> Finding {
-    let advice = "ask who gave you the address to point it to delivery.helo_name";
+/// Whether the name that an address gives in EHLO leads to that address.
+async fn source_name(setup: &Setup<'_>, source: &Source) -> Finding {
+    let Source { ip, helo_name } = source;
+    let advice = "publish the address at that name, or give the address its own helo_name";
+    match setup.resolver.addresses(helo_name.as_str()).await {
+        Ok(ips) if ips.contains(ip) => Finding::well("HELO name", format!("{helo_name} is {ip}")),
+        Ok(_) => {
+            let found = format!("{helo_name} is not {ip}, which gives this name");
+            Finding::not_well("HELO name", State::Failed, found, advice)
+        }
+        Err(error) => {
+            let found = format!("{helo_name} of {ip}: {error}");
+            Finding::not_well("HELO name", State::Failed, found, advice)
+        }
+    }
+}
+
+/// The SPF record that domains are told to publish lets `delivery.helo_name` send.
+fn named_by_spf(setup: &Setup<'_>, ip: IpAddr, own: &[IpAddr]) -> Finding {
+    let helo = &setup.helo_name;
+    if own.contains(&ip) {
+        return Finding::well("SPF", format!("a:{helo} lets {ip} send"));
+    }
+    let advice = "publish the address at delivery.helo_name too, which domains' SPF records name";
+    Finding::not_well("SPF", State::Doubtful, format!("a:{helo} does not let {ip} send"), advice)
+}
+
+/// Whether an address leads to a name and back, and whether that is the name after EHLO.
+async fn address(setup: &Setup<'_>, ip: IpAddr, helo: &DomainName) -> Finding {
+    if !may_be_dialled(ip) && !setup.config.delivery.allow_private_networks {
+        let advice = "check the public address that it becomes on its way out";
+        let found = format!("{ip} is no public address");
+        return Finding::not_well("PTR", State::Unknown, found, advice);
+    }
+    let advice = "ask who gave you the address to point it to its HELO name";
     match pointer(&setup.resolver, ip).await {
         Pointer::Confirmed(name) => {
             let found = format!("{ip} is {name}, and {name} is {ip}");
-            if name == setup.helo_name.as_str() {
+            if name == helo.as_str() {
                 return Finding::well("PTR", found);
             }
-            let advice = "set delivery.helo_name to that name: some receivers want the same";
+            let advice = "set its HELO name to that name: some receivers want the same";
             Finding::not_well("PTR", State::Doubtful, found, advice)
         }
         Pointer::OneWay(names) => {
@@ -103,36 +140,56 @@ async fn points_back(setup: &Setup<'_>, ip: IpAddr) -> Finding {
     }
 }
 
-/// Whether a mail server can be reached from each of the source addresses.
+/// A mail server at the end of a way.
+struct Target {
+    hosts: Vec<Candidate>,
+    port: u16,
+    /// Whether it speaks before it is spoken to: not where TLS comes first.
+    greets: bool,
+}
+
+/// Whether a mail server can be reached by each way from each of the source addresses.
 pub(super) async fn ways_out(setup: &Setup<'_>) -> Vec<Finding> {
-    let (hosts, port) = match hosts(setup).await {
-        Ok(found) => found,
-        Err(found) => {
-            let advice = "name a domain that receives mail with --probe";
-            return vec![Finding::not_well("port out", State::Unknown, found, advice)];
-        }
-    };
-    let sources: Vec<Option<IpAddr>> = match setup.sources() {
+    let sources: Vec<Option<IpAddr>> = match &*setup.sources() {
         [] => vec![None],
-        sources => sources.iter().copied().map(Some).collect(),
+        sources => sources.iter().map(|source| Some(source.ip)).collect(),
     };
     let mut findings = Vec::new();
-    for source in sources {
-        findings.push(way_out(source, &hosts, port).await);
+    for way in setup.ways() {
+        match target(setup, way).await {
+            Ok(target) => {
+                for source in &sources {
+                    findings.push(way_out(*source, &target).await);
+                }
+            }
+            Err(found) => {
+                let advice = match way {
+                    WayOut::Direct => "name a domain that receives mail with --probe",
+                    WayOut::Relay(_) => "set the relay's host to a name that is in the DNS",
+                };
+                findings.push(Finding::not_well("port out", State::Unknown, found, advice));
+            }
+        }
     }
     findings
 }
 
-/// Mail hosts to try: those of the probe, or the relay.
-async fn hosts(setup: &Setup<'_>) -> Result<(Vec<Candidate>, u16), String> {
-    if let Some(relay) = &setup.smarthost {
+/// What to try: the probe's mail hosts, or the relay.
+async fn target(setup: &Setup<'_>, way: &WayOut) -> Result<Target, String> {
+    let relay = match way {
+        WayOut::Direct => None,
+        WayOut::Relay(name) => setup.relays.get(name),
+    };
+    if let Some(relay) = relay {
         let found = match relay.host.parse::<IpAddr>() {
             Ok(ip) => Ok(vec![ip]),
             Err(_) => setup.resolver.addresses(&relay.host).await,
         };
         let ips = found.map_err(|error| format!("{}: {error}", relay.host))?;
         let candidate = |ip| Candidate { mx: relay.host.clone(), ip };
-        return Ok((ips.into_iter().map(candidate).collect(), relay.port));
+        let hosts = ips.into_iter().map(candidate).collect();
+        let greets = relay.tls != TlsPolicy::Implicit;
+        return Ok(Target { hosts, port: relay.port, greets });
     }
     let delivery = &setup.config.delivery;
     let router = Router::new(
@@ -145,16 +202,31 @@ async fn hosts(setup: &Setup<'_>) -> Result<(Vec<Candidate>, u16), String> {
     let probe: &DomainName = &setup.arguments.probe;
     let words = |fault: model::delivery::Fault| format!("{probe}: {}", fault.words());
     let route = router.route(probe).await.map_err(words)?;
-    let candidates = router.candidates(&route, 0).await.map_err(words)?;
-    Ok((candidates, delivery.smtp_port))
+    let hosts = router.candidates(&route, 0).await.map_err(words)?;
+    Ok(Target { hosts, port: delivery.smtp_port, greets: true })
 }
 
-async fn way_out(source: Option<IpAddr>, hosts: &[Candidate], port: u16) -> Finding {
+async fn way_out(source: Option<IpAddr>, target: &Target) -> Finding {
+    let Target { hosts, port, greets } = target;
     let from = source.map_or_else(String::new, |ip| format!(" from {ip}"));
     let same_family = |host: &&Candidate| source.is_none_or(|ip| ip.is_ipv4() == host.ip.is_ipv4());
     let mut problems = Vec::new();
     for Candidate { mx, ip } in hosts.iter().filter(same_family).take(MAX_TRIED) {
-        match greeting(source, SocketAddr::new(*ip, port)).await {
+        let to = SocketAddr::new(*ip, *port);
+        if !greets {
+            match timeout(PATIENCE, connect(source, to)).await {
+                Ok(Ok(_)) => {
+                    let found = format!("{mx} ({ip}) can be reached at port {port}{from}");
+                    return Finding::well("port out", found);
+                }
+                Ok(Err(error)) => {
+                    problems.push(format!("{mx} ({ip}) cannot be reached: {error}"));
+                }
+                Err(_) => problems.push(format!("{mx} ({ip}) does not answer in time")),
+            }
+            continue;
+        }
+        match greeting(source, to).await {
             Ok(greeting) if greeting.starts_with("220") => {
                 let found = format!("{mx} ({ip}) greets at port {port}{from}");
                 return Finding::well("port out", found);
@@ -207,11 +279,14 @@ pub(super) async fn blocklists(setup: &Setup<'_>) -> Vec<Finding> {
     if setup.arguments.blocklists.is_empty() {
         return Vec::new();
     }
-    let own = setup.resolver.addresses(setup.helo_name.as_str()).await.unwrap_or_default();
-    let sources = if setup.sources().is_empty() { &own } else { setup.sources() };
+    let mut sources: Vec<IpAddr> = setup.sources().iter().map(|source| source.ip).collect();
+    if sources.is_empty() {
+        let own = setup.resolver.addresses(setup.helo_name.as_str()).await;
+        sources = own.unwrap_or_default();
+    }
     let mut findings = Vec::new();
     for list in &setup.arguments.blocklists {
-        for ip in sources {
+        for ip in &sources {
             findings.push(listed(setup, list.as_str(), *ip).await);
         }
     }
