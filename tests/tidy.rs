@@ -271,12 +271,12 @@ fn has_test(text: &str, name: &str) -> bool {
     })
 }
 
-#[test]
-fn every_attack_has_the_tests_that_are_named_for_it() {
-    let text = fs::read_to_string(root().join("SECURITY.md")).unwrap();
-    let (_, attacks) = text.split_once("## Attacks and their tests").unwrap();
+/// That every row of the tables in one section of a page names tests, and that they are there.
+fn assert_rows_name_tests(page: &str, section: &str, least: usize) {
+    let text = fs::read_to_string(root().join(page)).unwrap();
+    let (_, rows) = text.split_once(section).unwrap();
     let (mut broken, mut found) = (Vec::new(), 0);
-    for line in attacks.lines() {
+    for line in rows.lines() {
         let named = line.split('`').filter_map(|part| part.split_once(".rs::"));
         let before = found;
         for (path, name) in named {
@@ -286,12 +286,22 @@ fn every_attack_has_the_tests_that_are_named_for_it() {
             }
             found += 1;
         }
-        let is_attack = line.starts_with("| ") && !line.contains("cargo test");
-        let is_head = ["| attack |", "| path |"].iter().any(|head| line.starts_with(head));
-        if is_attack && !is_head && found == before {
+        let is_row = line.starts_with("| ") && !line.contains("cargo test");
+        let is_head = ["| attack |", "| path |", "| case |"].iter().any(|it| line.starts_with(it));
+        if is_row && !is_head && found == before {
             broken.push(format!("no test is named: {line}"));
         }
     }
-    assert!(found > 80, "only {found} tests are named");
-    assert_none("SECURITY.md, attacks and their tests", &broken);
+    assert!(found > least, "only {found} tests are named");
+    assert_none(&format!("{page}, {section}"), &broken);
+}
+
+#[test]
+fn every_attack_has_the_tests_that_are_named_for_it() {
+    assert_rows_name_tests("SECURITY.md", "## Attacks and their tests", 80);
+}
+
+#[test]
+fn every_case_of_delivery_has_the_tests_that_are_named_for_it() {
+    assert_rows_name_tests("docs/delivery.md", "## Cases and their tests", 50);
 }

@@ -17,6 +17,7 @@ use crate::{
         world::OWN_HOST,
     },
     servers::{as_root, home},
+    stage::own_record,
 };
 
 /// Where the platform's mail comes from.
@@ -101,14 +102,15 @@ pub(crate) fn opendkim(app: &TestApp, copies: &Copies) -> Vec<String> {
     results
 }
 
-/// The domain's keys as lines of name and record, which is how OpenDKIM's tests read them.
+/// All keys as lines of name and record, which is how OpenDKIM's tests read them.
 fn dkim_records(app: &TestApp) -> String {
     let core = app.node().core();
     let name = DomainName::parse(SENDING_DOMAIN).unwrap();
     let view = core.read.policies().sender(app.tenant, &name).unwrap();
     let records = core.platform.expected_records(&view).into_iter();
     let keys = records.filter(|record| record.name.contains("._domainkey."));
-    let lines: String = keys.map(|key| format!("{} {}\n", key.name, key.value)).collect();
+    let keys = keys.map(|key| (key.name, key.value)).chain([own_record(app)]);
+    let lines: String = keys.map(|(name, value)| format!("{name} {value}\n")).collect();
     lines
 }
 

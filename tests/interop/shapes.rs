@@ -3,10 +3,10 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use crate::platform::support::app::SENDING_DOMAIN;
+use crate::{platform::support::app::SENDING_DOMAIN, stage::OWN_DOMAIN};
 
-/// Who signs each message: RSA and Ed25519.
-pub(crate) const SIGNERS: [&str; 2] = [SENDING_DOMAIN, SENDING_DOMAIN];
+/// Who signs each message: the sender with RSA and Ed25519, the platform with RSA.
+pub(crate) const SIGNERS: [&str; 3] = [SENDING_DOMAIN, SENDING_DOMAIN, OWN_DOMAIN];
 /// Recipients of the message that has many.
 const BOXES: usize = 24;
 

@@ -15,21 +15,35 @@ use crate::{
 
 /// The platform's name as a mail host.
 const HOSTNAME: &str = "mx.lumora.test";
+/// The domain for which the platform signs all mail, beside its sender's.
+pub(crate) const OWN_DOMAIN: &str = "lumora.test";
 
 /// The domain of return paths.
 pub(crate) fn return_domain() -> String {
     format!("bounces.{SENDING_DOMAIN}")
 }
 
-/// A platform whose messages have signed return paths and two signatures.
+/// A platform whose messages have signed return paths and three signatures.
 pub(crate) async fn start(edit: impl FnOnce(&mut Config)) -> TestApp {
-    TestApp::start_in(World::new().await, |config| {
+    let app = TestApp::start_in(World::new().await, |config| {
+        config.delivery.signing_domain = Some(OWN_DOMAIN.parse().unwrap());
         config.inbound.listen = Some((Ipv4Addr::LOCALHOST, 0).into());
         config.inbound.hostname = Some(HOSTNAME.to_owned());
         config.delivery.ed25519_signature = true;
         edit(config);
     })
-    .await
+    .await;
+    let (name, record) = own_record(&app);
+    app.world.dns.add_txt(&name, &record).unwrap();
+    app
+}
+
+/// The name and the value of the record of the platform's own key.
+pub(crate) fn own_record(app: &TestApp) -> (String, String) {
+    let name = format!("lumora._domainkey.{OWN_DOMAIN}");
+    let key = std::fs::read(app.config.own_keys_dir().join(&name)).unwrap();
+    let key: serde_json::Value = serde_json::from_slice(&key).unwrap();
+    (name, key["record"].as_str().unwrap().to_owned())
 }
 
 /// Where the platform takes bounces.
