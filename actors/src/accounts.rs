@@ -1,6 +1,6 @@
 //! Tenants, apps, keys and domains, as asked for from outside.
 //!
-//! Each call ends when the read models show what it did, so that what was made can be used at once.
+//! Each call names who asks, which is recorded, and ends when the read models show what it did, so that what was made can be used at once.
 
 use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use mail::{
     records::{self, DomainSpec, ExpectedRecord},
 };
 use model::{
-    ApiKeyId, AppId, DomainId, TenantId, Timestamp, UserId,
+    ApiKeyId, AppId, By, DomainId, TenantId, Timestamp, UserId,
     address::{DomainName, EmailAddress, Mailbox},
     domain::{self, CheckedRecord, DkimAlgorithm, DkimKeyAdded, Domain, DomainAdded, Selector},
     event::{KeyedHash, SealedText},
@@ -192,6 +192,7 @@ impl Platform {
     /// Makes a tenant with its first user.
     pub async fn create_tenant(
         &self,
+        by: By,
         name: &str,
         email: EmailAddress,
         password: Option<Password>,
@@ -227,12 +228,17 @@ impl Platform {
                     .seal_profile(user.as_bytes(), &UserProfile { email, password_hash })?,
             }),
         ];
-        self.change::<Tenant>(tenant, commands).await?;
+        self.change::<Tenant>(by, tenant, commands).await?;
         Ok(tenant)
     }
 
     /// Makes an app.
-    pub async fn create_app(&self, tenant: TenantId, new: NewApp) -> Result<AppId, ChangeError> {
+    pub async fn create_app(
+        &self,
+        by: By,
+        tenant: TenantId,
+        new: NewApp,
+    ) -> Result<AppId, ChangeError> {
         let NewApp { name, default_sender, permissions } = new;
         check_name(&name)?;
         let app = AppId::new(self.node().now(), self.node().lots.bytes()?);
@@ -240,13 +246,14 @@ impl Platform {
         let profile = self.seal_profile(app.as_bytes(), &profile)?;
         let permissions = Some(permissions);
         let command = tenant::Command::CreateApp(AppCreated { app, permissions, profile });
-        self.change::<Tenant>(tenant, vec![command]).await?;
+        self.change::<Tenant>(by, tenant, vec![command]).await?;
         Ok(app)
     }
 
     /// Changes an app. Keys may do from now on what both they and the app may.
     pub async fn update_app(
         &self,
+        by: By,
         tenant: TenantId,
         app: AppId,
         change: AppChange,
@@ -264,13 +271,14 @@ impl Platform {
             change.permissions.unwrap_or_else(|| view.permissions.iter().copied().collect());
         let profile = self.seal_profile(app.as_bytes(), &AppProfile { name, default_sender })?;
         let updated = AppUpdated { app, permissions: Some(permissions), profile };
-        self.change::<Tenant>(tenant, vec![tenant::Command::UpdateApp(updated)]).await?;
+        self.change::<Tenant>(by, tenant, vec![tenant::Command::UpdateApp(updated)]).await?;
         own().ok_or(unknown)
     }
 
     /// Makes an API key. Its secret is in the answer and nowhere else.
     pub async fn create_api_key(
         &self,
+        by: By,
         tenant: TenantId,
         app: AppId,
         new: NewApiKey,
@@ -293,24 +301,26 @@ impl Platform {
             allowed_addresses: new.allowed_addresses,
             profile: self.seal_profile(key.as_bytes(), &KeyProfile { name })?,
         });
-        self.change::<Tenant>(tenant, vec![command]).await?;
+        self.change::<Tenant>(by, tenant, vec![command]).await?;
         Ok(NewKey { id: key, secret: Secret(secret), prefix })
     }
 
     /// Takes an API key back. It opens nothing from the answer on.
     pub async fn revoke_api_key(
         &self,
+        by: By,
         tenant: TenantId,
         app: AppId,
         key: ApiKeyId,
     ) -> Result<(), ChangeError> {
         let command = tenant::Command::RevokeApiKey(ApiKeyRevoked { app, key });
-        self.change::<Tenant>(tenant, vec![command]).await
+        self.change::<Tenant>(by, tenant, vec![command]).await
     }
 
     /// Adds a sending domain with a new RSA key.
     pub async fn add_domain(
         &self,
+        by: By,
         tenant: TenantId,
         name: DomainName,
     ) -> Result<DomainId, ChangeError> {
@@ -334,7 +344,7 @@ impl Platform {
         let ownership_token = characters(TOKEN_CHARACTERS, BASE36)?.into();
         let added = DomainAdded { tenant, name, ownership_token };
         let command = domain::Command::Add(added, keys);
-        self.change::<Domain>(domain, vec![command]).await?;
+        self.change::<Domain>(by, domain, vec![command]).await?;
         Ok(domain)
     }
 
@@ -383,13 +393,14 @@ impl Platform {
     /// Asks the DNS for a domain's records, and records what it says.
     pub async fn verify_domain(
         &self,
+        by: By,
         tenant: TenantId,
         domain: DomainId,
     ) -> Result<Arc<DomainView>, ChangeError> {
         let view = self.own_domain(tenant, domain)?;
         let checked = look(self.node(), &view).await;
         let command = domain::Command::RecordCheck(checked);
-        self.change::<Domain>(domain, vec![command]).await?;
+        self.change::<Domain>(by, domain, vec![command]).await?;
         self.own_domain(tenant, domain)
     }
 
@@ -397,29 +408,31 @@ impl Platform {
     /// the records of the new ones are seen.
     pub async fn rotate_dkim(
         &self,
+        by: By,
         tenant: TenantId,
         domain: DomainId,
     ) -> Result<Arc<DomainView>, ChangeError> {
         // A key is a second of arithmetic: one at a time, and none for who gets none.
         let _alone = self.adding().lock().await;
         let view = self.own_domain(tenant, domain)?;
-        match self.change::<Domain>(domain, vec![domain::Command::Rotate(vec![])]).await {
+        match self.change::<Domain>(by, domain, vec![domain::Command::Rotate(vec![])]).await {
             Err(ChangeError::Domain(domain::Refusal::NoKey)) => {}
             done => return done.map(|()| view),
         }
         let keys = self.new_signing_keys(domain).await?;
-        self.change::<Domain>(domain, vec![domain::Command::Rotate(keys)]).await?;
+        self.change::<Domain>(by, domain, vec![domain::Command::Rotate(keys)]).await?;
         self.own_domain(tenant, domain)
     }
 
     /// Gives a domain up. Messages that were accepted from it are still delivered.
     pub async fn remove_domain(
         &self,
+        by: By,
         tenant: TenantId,
         domain: DomainId,
     ) -> Result<(), ChangeError> {
         self.own_domain(tenant, domain)?;
-        self.change::<Domain>(domain, vec![domain::Command::Remove]).await
+        self.change::<Domain>(by, domain, vec![domain::Command::Remove]).await
     }
 
     /// Another tenant's domain is an unknown one.
@@ -444,6 +457,7 @@ impl Platform {
     /// Has commands carried out and waits until it shows.
     pub(crate) async fn change<A: Governed>(
         &self,
+        by: By,
         id: A::Id,
         commands: Vec<A::Command>,
     ) -> Result<(), ChangeError>
@@ -451,7 +465,7 @@ impl Platform {
         ChangeError: From<A::Refusal>,
     {
         let node = self.node();
-        carry_out::<A>(node, id, commands).await?;
+        carry_out::<A>(node, id, commands, by.into()).await?;
         let head = *node.journal.log().head().borrow();
         if node.read.caught_up(head, VISIBLE_WITHIN).await {
             Ok(())

@@ -217,7 +217,7 @@ impl Batch<'_> {
         let now = self.node.now();
         let mut appends = Vec::with_capacity(drafted.len());
         for one in drafted {
-            appends.push(append_of(one, now).map_err(|_| {
+            appends.push(append_of(one, self.caller, now).map_err(|_| {
                 AppendError::NotWritten(eventlog::Cause::Io("no random bytes".into()))
             })?);
         }
@@ -240,9 +240,16 @@ impl Batch<'_> {
     }
 }
 
-fn append_of(drafted: &Drafted, now: Timestamp) -> Result<Append, entropy::NoEntropy> {
-    let event =
-        |event: &MessageEvent| Ok(NewEvent { id: entropy::event_id(now)?, data: event.encode() });
+fn append_of(
+    drafted: &Drafted,
+    caller: &Caller,
+    now: Timestamp,
+) -> Result<Append, entropy::NoEntropy> {
+    let event = |event: &MessageEvent| {
+        // They begin a message each, so that nothing of it stands before them.
+        let cause = Message::default().cause(event, caller.by());
+        Ok(NewEvent { id: entropy::event_id(now)?, data: event.encode(&cause) })
+    };
     Ok(Append {
         stream: StreamId::Message(drafted.message),
         expected: Version::NONE,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::{
-    DomainId, Event, StreamId, Timestamp,
+    Cause, DomainId, Event, StreamId, Timestamp,
     domain::{self, Command, Domain, DomainEvent, Refusal, Selector},
 };
 
@@ -32,8 +32,8 @@ impl Aggregate for Domain {
         }
     }
 
-    fn encode(event: &DomainEvent) -> Box<[u8]> {
-        event.encode()
+    fn encode(event: &DomainEvent, cause: &Cause) -> Box<[u8]> {
+        event.encode(cause)
     }
 
     fn evolve(&mut self, event: &DomainEvent, at: Timestamp) {

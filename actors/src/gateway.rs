@@ -125,7 +125,7 @@ impl Entry<'_> {
         };
         let prepared = self.prepare(request, &named, room).await?;
         let (reply, answer) = oneshot::channel();
-        let acceptance = Acceptance { prepared, reply, admitted };
+        let acceptance = Acceptance { prepared, by: self.caller.by(), reply, admitted };
         let told = node.messages.cast(&message, Msg::Accept(Box::new(acceptance)), Share::Whole);
         told.map_err(|Full| overloaded(node))?;
         // No answer: the actor crashed, before or after its append.

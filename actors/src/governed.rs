@@ -5,7 +5,7 @@
 
 use std::{marker::PhantomData, sync::Arc};
 
-use model::{StreamId, Timestamp};
+use model::{Cause, StreamId, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
@@ -55,6 +55,7 @@ pub(crate) enum Undone<R> {
 /// Commands that are carried out together or not at all.
 pub(crate) struct Msg<A: Governed> {
     commands: Vec<A::Command>,
+    cause: Cause,
     reply: oneshot::Sender<Result<(), Undone<A::Refusal>>>,
 }
 
@@ -67,16 +68,17 @@ impl<A> Default for Governor<A> {
     }
 }
 
-/// Has the commands carried out by the actor of `id`.
+/// Has the commands carried out by the actor of `id`; what happens is recorded with `cause`.
 pub(crate) async fn carry_out<A: Governed>(
     node: &Arc<Node>,
     id: A::Id,
     commands: Vec<A::Command>,
+    cause: Cause,
 ) -> Result<(), Undone<A::Refusal>> {
     if node.is_stopping() {
         return Err(Undone::Unavailable);
     }
-    carry_out_to_the_end::<A>(node, id, commands).await
+    carry_out_to_the_end::<A>(node, id, commands, cause).await
 }
 
 /// The same for what a stop waits for.
@@ -84,10 +86,11 @@ pub(crate) async fn carry_out_to_the_end<A: Governed>(
     node: &Arc<Node>,
     id: A::Id,
     commands: Vec<A::Command>,
+    cause: Cause,
 ) -> Result<(), Undone<A::Refusal>> {
     let (reply, answer) = oneshot::channel();
     A::registry(node)
-        .cast(&id, Msg { commands, reply }, Share::Whole)
+        .cast(&id, Msg { commands, cause, reply }, Share::Whole)
         .map_err(|Full| Undone::Unavailable)?;
     answer.await.unwrap_or(Err(Undone::Internal))
 }
@@ -126,10 +129,10 @@ impl<A: Governed> Actor for Governor<A> {
     async fn handle(
         &self,
         myself: ActorRef<Self::Msg>,
-        Msg { commands, reply }: Self::Msg,
+        Msg { commands, cause, reply }: Self::Msg,
         state: &mut State<A>,
     ) -> Result<(), ActorProcessingErr> {
-        let done = state.carry_out(&commands).await;
+        let done = state.carry_out(&commands, cause).await;
         if done.is_err() {
             // What it knows may be behind what is written.
             state.sourced = None;
@@ -142,7 +145,11 @@ impl<A: Governed> Actor for Governor<A> {
 }
 
 impl<A: Governed> State<A> {
-    async fn carry_out(&mut self, commands: &[A::Command]) -> Result<(), Undone<A::Refusal>> {
+    async fn carry_out(
+        &mut self,
+        commands: &[A::Command],
+        cause: Cause,
+    ) -> Result<(), Undone<A::Refusal>> {
         let node = self.presence.context();
         let stream = A::stream(*self.presence.key());
         let mut sourced = match self.sourced.take() {
@@ -155,7 +162,8 @@ impl<A: Governed> State<A> {
         for _ in 0..MOST_CONFLICTS {
             let now = node.now().max(sourced.at());
             let events = decide_all(sourced.state(), commands, now).map_err(Undone::Refused)?;
-            let draft = Draft::new(events, Vec::new(), now).map_err(|_| Undone::Internal)?;
+            let draft = Draft::new(events, Vec::new(), now, |_| cause);
+            let draft = draft.map_err(|_| Undone::Internal)?;
             match sourced.commit(&node.journal, now, &draft).await {
                 Ok(()) => {
                     self.sourced = Some(sourced);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::{
-    Event, InstanceId, StreamId, Timestamp,
+    Cause, Event, InstanceId, StreamId, Timestamp,
     instance::{self, Command, Instance, InstanceEvent, Refusal},
 };
 
@@ -27,8 +27,8 @@ impl Aggregate for Instance {
         }
     }
 
-    fn encode(event: &InstanceEvent) -> Box<[u8]> {
-        event.encode()
+    fn encode(event: &InstanceEvent, cause: &Cause) -> Box<[u8]> {
+        event.encode(cause)
     }
 
     fn evolve(&mut self, event: &InstanceEvent, at: Timestamp) {

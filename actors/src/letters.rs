@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use eventlog::{ContentError, HashPurpose, Purpose, Sealed, VaultError};
 use mail::report::{Headline, headline};
 use model::{
-    DomainId, Event, LetterId, StreamId, Timestamp,
+    By, Cause, DomainId, Event, LetterId, StreamId, Timestamp,
     address::DomainName,
     event::KeyedHash,
     letter::{
@@ -43,8 +43,8 @@ impl Aggregate for Letter {
         }
     }
 
-    fn encode(event: &LetterEvent) -> Box<[u8]> {
-        event.encode()
+    fn encode(event: &LetterEvent, cause: &Cause) -> Box<[u8]> {
+        event.encode(cause)
     }
 
     fn evolve(&mut self, event: &LetterEvent, _at: Timestamp) {
@@ -160,7 +160,8 @@ pub(crate) async fn keep(
     if !node.rations.take(domain, kept, now) {
         return Err(NotTaken::Full);
     }
-    let draft = Draft::new(events, sealed, now).map_err(|_| NotTaken::Now)?;
+    let draft =
+        Draft::new(events, sealed, now, |_| By::Letter.into()).map_err(|_| NotTaken::Now)?;
     match letter.commit(&node.journal, now, &draft).await {
         Ok(()) => Ok(true),
         // The same letter, over another connection.

@@ -12,7 +12,7 @@ mod report;
 use std::sync::Arc;
 
 use model::{
-    AppId, Event, MessageId, RecipientIndex, StreamId, Timestamp,
+    By, Cause, Event, MessageId, RecipientIndex, StreamId, Timestamp,
     delivery::Outcome,
     message::{Command, Message, MessageEvent, Refusal, Sent, decide},
     pause::Who,
@@ -31,6 +31,7 @@ use crate::{
     letter::Content,
     node::Node,
     registry::{Presence, Resident, Seat},
+    request::Caller,
     sourced::{Aggregate, Sourced},
 };
 
@@ -44,8 +45,8 @@ impl Aggregate for Message {
         }
     }
 
-    fn encode(event: &MessageEvent) -> Box<[u8]> {
-        event.encode()
+    fn encode(event: &MessageEvent, cause: &Cause) -> Box<[u8]> {
+        event.encode(cause)
     }
 
     fn evolve(&mut self, event: &MessageEvent, at: Timestamp) {
@@ -66,7 +67,7 @@ pub(crate) enum Msg {
     /// Take it back.
     Cancel {
         /// Who asks: another app's message is unknown to it.
-        app: AppId,
+        caller: Caller,
         /// For the answer.
         reply: oneshot::Sender<Result<(), CancelError>>,
     },
@@ -188,9 +189,9 @@ impl Actor for MessageActor {
             }
             Msg::Wake => state.wake().await,
             Msg::Told(told) => state.told(told).await,
-            Msg::Cancel { app, reply } => {
+            Msg::Cancel { caller, reply } => {
                 // Who asked may have gone; what was done is done.
-                reply.send(state.cancel(app).await).ok();
+                reply.send(state.cancel(&caller).await).ok();
             }
             Msg::Retry { by, reply } => {
                 // Who asked may have gone; what was done is done.
@@ -271,26 +272,27 @@ impl State {
         let accepted = sourced.state().accepted();
         let Some(expires_at) = accepted.map(|(_, accepted)| accepted.expires_at) else { return };
         if expires_at <= self.now() {
-            self.record(&Command::Expire).await;
+            self.record(&Command::Expire, By::Alarm).await;
         } else {
             self.deliver().await;
         }
     }
 
-    async fn cancel(&mut self, app: AppId) -> Result<(), CancelError> {
+    async fn cancel(&mut self, caller: &Caller) -> Result<(), CancelError> {
         let sourced = self.loaded().await.ok_or(CancelError::Internal)?;
-        let known = sourced.state().accepted().is_some_and(|(_, accepted)| accepted.app == app);
+        let known =
+            sourced.state().accepted().is_some_and(|(_, accepted)| accepted.app == caller.app);
         if !known {
             return Err(CancelError::Unknown);
         }
-        self.record_once(&Command::Cancel).await.map(|_| ())
+        self.record_once(&Command::Cancel, caller.by()).await.map(|_| ())
     }
 
     /// It is due from then on, and its alarm brings it back: so many that are asked for together
     /// come page by page.
     async fn retry(&mut self, by: Who) -> Result<bool, CancelError> {
         self.loaded().await.ok_or(CancelError::Internal)?;
-        self.record_once(&Command::RetryNow(by)).await.map(|events| events > 0)
+        self.record_once(&Command::RetryNow(by), by.into()).await.map(|events| events > 0)
     }
 
     /// Leaves memory when nothing is under way.

@@ -47,16 +47,16 @@ impl Platform {
         match what {
             Paused::Tenant(tenant) => {
                 let command = tenant::Command::Pause(TenantPaused { by, reason });
-                self.change::<Tenant>(*tenant, vec![command]).await
+                self.change::<Tenant>(by.into(), *tenant, vec![command]).await
             }
             Paused::Domain(domain) => {
                 let command = domain::Command::Pause(DomainPaused { by, reason });
-                self.change::<Domain>(*domain, vec![command]).await
+                self.change::<Domain>(by.into(), *domain, vec![command]).await
             }
             Paused::Site(site) => {
                 let paused = SitePaused { site: site.clone(), by, reason };
                 let command = instance::Command::PauseSite(paused);
-                self.change::<Instance>(InstanceId::THIS, vec![command]).await
+                self.change::<Instance>(by.into(), InstanceId::THIS, vec![command]).await
             }
         }
     }
@@ -70,15 +70,15 @@ impl Platform {
         match what {
             Paused::Tenant(tenant) => {
                 let command = tenant::Command::Resume(TenantResumed { by });
-                self.change::<Tenant>(*tenant, vec![command]).await
+                self.change::<Tenant>(by.into(), *tenant, vec![command]).await
             }
             Paused::Domain(domain) => {
                 let command = domain::Command::Resume(DomainResumed { by });
-                self.change::<Domain>(*domain, vec![command]).await
+                self.change::<Domain>(by.into(), *domain, vec![command]).await
             }
             Paused::Site(site) => {
                 let command = instance::Command::ResumeSite(SiteResumed { site: site.clone(), by });
-                self.change::<Instance>(InstanceId::THIS, vec![command]).await
+                self.change::<Instance>(by.into(), InstanceId::THIS, vec![command]).await
             }
         }?;
         let node = self.node();

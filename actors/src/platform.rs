@@ -101,7 +101,7 @@ impl Platform {
             return Err(CancelError::Unavailable);
         }
         let (reply, answer) = oneshot::channel();
-        let cancel = message::Msg::Cancel { app: caller.app, reply };
+        let cancel = message::Msg::Cancel { caller: *caller, reply };
         node.messages
             .cast(&message, cancel, Share::Whole)
             .map_err(|Full| Overloaded::retry_after(&node.lots))

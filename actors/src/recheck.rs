@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use model::{
-    Timestamp,
+    By, Timestamp,
     domain::{self, Domain, next_check_at},
 };
 use projections::DomainView;
@@ -96,7 +96,7 @@ fn due_at(view: &DomainView) -> Timestamp {
 async fn check(node: &Arc<Node>, view: Arc<DomainView>) {
     let records = look(node, &view).await;
     let command = domain::Command::RecordCheck(records);
-    match carry_out::<Domain>(node, view.id, vec![command]).await {
+    match carry_out::<Domain>(node, view.id, vec![command], By::Dns.into()).await {
         // Removed in the meantime: then there is nothing to record.
         Ok(()) | Err(Undone::Refused(_)) => {}
         Err(Undone::Unavailable | Undone::Internal) => {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use model::{
-    ApiKeyId, AppId, MessageId, TemplateId, TenantId, Timestamp,
+    ApiKeyId, AppId, By, MessageId, TemplateId, TenantId, Timestamp,
     address::Mailbox,
     content::Body,
     delivery::TlsDemand,
@@ -22,6 +22,13 @@ pub struct Caller {
     pub app: AppId,
     /// The key that the request came with.
     pub key: ApiKeyId,
+}
+
+impl Caller {
+    /// What the caller's requests are recorded to come of.
+    pub const fn by(&self) -> By {
+        By::Key(self.key)
+    }
 }
 
 /// A caller's name for a request, under which it is carried out once.

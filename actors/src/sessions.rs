@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use eventlog::{HashPurpose, Purpose};
 use model::{
-    Event, StreamId, TenantId, Timestamp, UserId,
+    By, Cause, Event, StreamId, TenantId, Timestamp, UserId,
     address::EmailAddress,
     event::{KeyedHash, RecipientHash, SealedText, SecretHash},
     profile::{Profile, UserProfile},
@@ -45,8 +45,8 @@ impl Aggregate for User {
         }
     }
 
-    fn encode(event: &UserEvent) -> Box<[u8]> {
-        event.encode()
+    fn encode(event: &UserEvent, cause: &Cause) -> Box<[u8]> {
+        event.encode(cause)
     }
 
     fn evolve(&mut self, event: &UserEvent, at: Timestamp) {
@@ -156,7 +156,8 @@ impl Platform {
         let node = self.node();
         node.throttle.begin_unnamed(address, node.now())?;
         password.check(&[name, &email.to_string()]).map_err(SignInError::Weak)?;
-        let tenant = self.create_tenant(name, email.clone(), Some(password)).await?;
+        let tenant =
+            self.create_tenant(By::Registration, name, email.clone(), Some(password)).await?;
         let user = node.read.policies().user_by_email(&self.account_hash(&email));
         let user = user.ok_or(ChangeError::NotYetVisible)?;
         if user.tenant != tenant {
@@ -200,7 +201,10 @@ impl Platform {
         let node = self.node();
         let hash = self.session_hash(secret);
         let Some(session) = node.read.sessions().find(&hash, node.now()) else { return Ok(()) };
-        match self.change::<User>(session.user, vec![Command::SignOut(hash)]).await {
+        match self
+            .change::<User>(By::User(session.user), session.user, vec![Command::SignOut(hash)])
+            .await
+        {
             Err(ChangeError::User(Refusal::Unknown)) => Ok(()),
             done => done,
         }
@@ -218,7 +222,10 @@ impl Platform {
         if session.times.wants_extension(now) {
             let extend = vec![Command::Extend(hash)];
             // Not recorded: then it is at the next request.
-            if carry_out::<User>(node, session.user, extend).await.is_err() {
+            if carry_out::<User>(node, session.user, extend, By::User(session.user).into())
+                .await
+                .is_err()
+            {
                 tracing::warn!(user = %session.user, "the use of a session was not recorded");
             }
         }
@@ -250,7 +257,7 @@ impl Platform {
             profile: self.sealed_user(&user, hash)?,
         };
         let command = Command::ChangePassword { changed, keep: session.hash };
-        Ok(self.change::<User>(user.id, vec![command]).await?)
+        Ok(self.change::<User>(By::User(user.id), user.id, vec![command]).await?)
     }
 
     async fn begin_session(
@@ -268,7 +275,7 @@ impl Platform {
         });
         let number = user.password_changes;
         let command = Command::SignIn { tenant: user.tenant, session, replaces, number };
-        match self.change::<User>(user.id, vec![command]).await {
+        match self.change::<User>(By::User(user.id), user.id, vec![command]).await {
             // The password was changed while this one was looked at.
             Err(ChangeError::User(Refusal::Outdated)) => {
                 return Err(SignInError::InvalidCredentials);
@@ -285,7 +292,8 @@ impl Platform {
         let Ok(profile) = self.sealed_user(user, hash) else { return };
         let rehashed =
             PasswordRehashed { tenant: user.tenant, number: user.password_changes, profile };
-        if carry_out::<User>(node, user.id, vec![Command::Rehash(rehashed)]).await.is_err() {
+        let rehash = vec![Command::Rehash(rehashed)];
+        if carry_out::<User>(node, user.id, rehash, By::User(user.id).into()).await.is_err() {
             tracing::warn!(user = %user.id, "a password's new hash was not recorded");
         }
     }

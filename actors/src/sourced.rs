@@ -7,7 +7,7 @@ use eventlog::{
     Version,
 };
 use metrics::Histogram;
-use model::{Event, EventId, StreamId, Timestamp, event::UndecodableEvent};
+use model::{After, Cause, Event, EventId, StreamId, Timestamp, event::UndecodableEvent};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -24,8 +24,8 @@ pub(crate) trait Aggregate: Clone + Default + Send + 'static {
     /// The aggregate's own among all events; `None` for another aggregate's.
     fn own(event: Event) -> Option<Self::Event>;
 
-    /// The JSON that goes into the log.
-    fn encode(event: &Self::Event) -> Box<[u8]>;
+    /// The JSON that goes into the log, with what it came of.
+    fn encode(event: &Self::Event, cause: &Cause) -> Box<[u8]>;
 
     /// Takes in what happened at `at`.
     fn evolve(&mut self, event: &Self::Event, at: Timestamp);
@@ -75,30 +75,46 @@ pub(crate) enum CommitError {
     NoEntropy(#[from] NoEntropy),
 }
 
-/// Events that are decided but not yet written. Their ids are drawn once, so that a draft that was
-/// committed twice shows as one.
+/// Events that are decided but not yet written, each with what it comes of. Their ids are drawn
+/// once, so that a draft that was committed twice shows as one.
 #[derive(Clone)]
 pub(crate) struct Draft<E> {
-    events: Vec<(EventId, E)>,
+    events: Vec<Drafted<E>>,
     content: Vec<Sealed>,
 }
 
+#[derive(Clone)]
+struct Drafted<E> {
+    id: EventId,
+    cause: Cause,
+    event: E,
+}
+
 impl<E> Draft<E> {
+    /// `cause` tells of each event what it comes of.
     pub(crate) fn new(
         events: Vec<E>,
         content: Vec<Sealed>,
         now: Timestamp,
+        cause: impl Fn(&E) -> Cause,
     ) -> Result<Self, NoEntropy> {
-        let named = events.into_iter().map(|event| Ok((entropy::event_id(now)?, event)));
+        let named = events
+            .into_iter()
+            .map(|event| Ok(Drafted { id: entropy::event_id(now)?, cause: cause(&event), event }));
         Ok(Self { events: named.collect::<Result<_, NoEntropy>>()?, content })
     }
 
     pub(crate) fn events(&self) -> impl Iterator<Item = &E> {
-        self.events.iter().map(|(_, event)| event)
+        self.events.iter().map(|drafted| &drafted.event)
+    }
+
+    /// The same with the ids that they will have.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (EventId, &E)> {
+        self.events.iter().map(|drafted| (drafted.id, &drafted.event))
     }
 
     fn holds(&self, id: EventId) -> bool {
-        self.events.iter().any(|(own, _)| *own == id)
+        self.events.iter().any(|drafted| drafted.id == id)
     }
 }
 
@@ -143,6 +159,7 @@ pub(crate) struct Sourced<A> {
     stream: StreamId,
     version: Version,
     at: Timestamp,
+    first: Option<EventId>,
     content: Box<[ContentLocation]>,
     state: A,
 }
@@ -152,7 +169,8 @@ impl<A: Aggregate> Sourced<A> {
     pub(crate) fn absent(stream: StreamId) -> Self {
         let at = Timestamp::from_millis(0);
         let content = Box::default();
-        Self { stream, version: Version::NONE, at, content, state: A::default() }
+        let state = A::default();
+        Self { stream, version: Version::NONE, at, first: None, content, state }
     }
 
     /// The one that the log holds.
@@ -177,6 +195,11 @@ impl<A: Aggregate> Sourced<A> {
     /// When the last event was recorded.
     pub(crate) const fn at(&self) -> Timestamp {
         self.at
+    }
+
+    /// The event that it began with, as one that another stream's can follow from.
+    pub(crate) fn first(&self) -> Option<After> {
+        self.first.map(|id| After::Other(self.stream, id))
     }
 
     /// Where the content lies that came with the first event.
@@ -214,6 +237,7 @@ impl<A: Aggregate> Sourced<A> {
 
     fn take_in(&mut self, recorded: &Recorded, event: &A::Event) {
         if self.version == Version::NONE {
+            self.first = Some(recorded.id);
             self.content.clone_from(&recorded.content);
         }
         self.state.evolve(event, recorded.at);
@@ -233,7 +257,10 @@ impl<A: Aggregate> Sourced<A> {
         if draft.events.is_empty() {
             return Ok(());
         }
-        let new = |(id, event): &(EventId, A::Event)| NewEvent { id: *id, data: A::encode(event) };
+        let new = |drafted: &Drafted<A::Event>| NewEvent {
+            id: drafted.id,
+            data: A::encode(&drafted.event, &drafted.cause),
+        };
         let append = Append {
             stream: self.stream,
             expected: self.version,
@@ -246,6 +273,9 @@ impl<A: Aggregate> Sourced<A> {
         stopwatch.stop(&journal.append_seconds);
         match appended {
             Ok(appended) => {
+                if self.version == Version::NONE {
+                    self.first = draft.events.first().map(|drafted| drafted.id);
+                }
                 for event in draft.events() {
                     self.state.evolve(event, appended.at);
                 }

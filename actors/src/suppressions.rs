@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use eventlog::{HashPurpose, Purpose, VaultError};
 use model::{
-    AppId, Event, RecipientIndex, StreamId, SuppressionId, TenantId, Timestamp,
+    AppId, Cause, Event, RecipientIndex, StreamId, SuppressionId, TenantId, Timestamp,
     address::EmailAddress,
     event::{KeyedHash, RecipientHash, SealedText},
     message::{AcceptedRecipient, SuppressionReason},
@@ -37,8 +37,8 @@ impl Aggregate for Suppression {
         }
     }
 
-    fn encode(event: &SuppressionEvent) -> Box<[u8]> {
-        event.encode()
+    fn encode(event: &SuppressionEvent, cause: &Cause) -> Box<[u8]> {
+        event.encode(cause)
     }
 
     fn evolve(&mut self, event: &SuppressionEvent, _at: Timestamp) {
@@ -111,12 +111,13 @@ impl Listing {
         self,
         node: &Arc<Node>,
         email: Option<EmailAddress>,
+        cause: Cause,
     ) -> Result<(), Undone<Refusal>> {
         let (id, added) = self.seal(node, email).map_err(|error| {
             tracing::error!(%error, "an address could not be sealed");
             Undone::Internal
         })?;
-        carry_out_to_the_end::<Suppression>(node, id, vec![Command::Add(added)]).await
+        carry_out_to_the_end::<Suppression>(node, id, vec![Command::Add(added)], cause).await
     }
 }
 
@@ -137,7 +138,7 @@ impl Platform {
         }
         let whose = Listing { tenant: caller.tenant, app: caller.app, recipient, reason };
         let (id, added) = whose.seal(node, Some(email))?;
-        self.change::<Suppression>(id, vec![Command::Add(added)]).await?;
+        self.change::<Suppression>(caller.by(), id, vec![Command::Add(added)]).await?;
         let listed = self.listed(caller.app, recipient).await?;
         // Somebody may have taken it off at once.
         listed.map(|listed| (listed, true)).ok_or(ChangeError::NotYetVisible)
@@ -150,7 +151,7 @@ impl Platform {
         email: &EmailAddress,
     ) -> Result<(), ChangeError> {
         let id = id(self.node(), caller.app, &recipient_hash(self.node(), email));
-        self.change::<Suppression>(id, vec![Command::Remove]).await
+        self.change::<Suppression>(caller.by(), id, vec![Command::Remove]).await
     }
 
     async fn listed(

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use eventlog::{Purpose, Sealed};
 use model::{
-    AppId, Event, StreamId, TemplateId, Timestamp,
+    AppId, Cause, Event, StreamId, TemplateId, Timestamp,
     event::SealedText,
     message::TemplateUse,
     profile::{Profile, TemplateProfile},
@@ -43,8 +43,8 @@ impl Aggregate for Template {
         }
     }
 
-    fn encode(event: &TemplateEvent) -> Box<[u8]> {
-        event.encode()
+    fn encode(event: &TemplateEvent, cause: &Cause) -> Box<[u8]> {
+        event.encode(cause)
     }
 
     fn evolve(&mut self, event: &TemplateEvent, _at: Timestamp) {
@@ -151,7 +151,8 @@ impl Platform {
                 return Err(Refusal::TooMany.into());
             }
             let created = TemplateCreated { tenant: caller.tenant, app: caller.app, slug };
-            self.change::<Template>(id, vec![Command::Create(created, version)]).await?;
+            self.change::<Template>(caller.by(), id, vec![Command::Create(created, version)])
+                .await?;
         }
         Ok(node.read.templates().get(caller.app, id).ok_or(ChangeError::NotYetVisible)?)
     }
@@ -174,7 +175,7 @@ impl Platform {
         let name = change.name.unwrap_or_else(|| view.name.clone());
         let version = self.seal_version(view.id, name, &source)?;
         let command = Command::Update { from_version: view.version, version };
-        self.change::<Template>(view.id, vec![command]).await?;
+        self.change::<Template>(caller.by(), view.id, vec![command]).await?;
         let templates = self.node().read.templates();
         Ok(templates.get(caller.app, view.id).ok_or(Refusal::Unknown)?)
     }
@@ -186,7 +187,7 @@ impl Platform {
         template: &TemplateRef,
     ) -> Result<(), ChangeError> {
         let view = self.template(caller, template).ok_or(Refusal::Unknown)?;
-        self.change::<Template>(view.id, vec![Command::Delete]).await
+        self.change::<Template>(caller.by(), view.id, vec![Command::Delete]).await
     }
 
     /// The app's template, if there is one.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::{
-    Event, StreamId, TenantId, Timestamp,
+    Cause, Event, StreamId, TenantId, Timestamp,
     tenant::{self, Command, Refusal, Tenant, TenantEvent},
 };
 
@@ -27,8 +27,8 @@ impl Aggregate for Tenant {
         }
     }
 
-    fn encode(event: &TenantEvent) -> Box<[u8]> {
-        event.encode()
+    fn encode(event: &TenantEvent, cause: &Cause) -> Box<[u8]> {
+        event.encode(cause)
     }
 
     fn evolve(&mut self, event: &TenantEvent, at: Timestamp) {

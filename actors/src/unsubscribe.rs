@@ -10,7 +10,7 @@ use std::fmt;
 
 use eventlog::HashPurpose;
 use model::{
-    MessageId, RecipientIndex, StreamId,
+    By, Cause, MessageId, RecipientIndex, StreamId,
     message::{Message, SuppressionReason},
 };
 
@@ -69,6 +69,7 @@ impl Platform {
         let content = Content::load(node, message, accepted.size, loaded.content()).await.ok();
         let person = content.as_ref().and_then(|content| content.head.recipients.get(place));
         let email = person.map(|person| person.mailbox.email.clone());
-        listing.put(node, email).await.map_err(ChangeError::from)
+        let cause = Cause { by: By::Unsubscribe, after: loaded.first() };
+        listing.put(node, email, cause).await.map_err(ChangeError::from)
     }
 }

@@ -6,7 +6,8 @@ use eventlog::{
     Vault, Version,
 };
 use model::{
-    ApiKeyId, AppId, DomainId, EventId, MessageId, RecipientIndex, StreamId, TenantId, Timestamp,
+    After, ApiKeyId, AppId, By, Cause, DomainId, EventId, MessageId, RecipientIndex, StreamId,
+    TenantId, Timestamp,
     address::{DomainName, Mailbox},
     content::{Body, Head, Recipient, RecipientKind},
     delivery::{EnhancedCode, Stage},
@@ -156,11 +157,22 @@ impl Writer {
                 stream: StreamId::Message(id),
                 expected: Version::new(version),
                 at,
-                events: vec![NewEvent { id: EventId::new(at, id_bytes), data: event.encode() }],
+                events: vec![NewEvent {
+                    id: EventId::new(at, id_bytes),
+                    data: event.encode(&cause(&event, version)),
+                }],
                 content: content.take().unwrap_or_default(),
             })
         };
         events.into_iter().enumerate().map(append).collect()
+    }
+}
+
+/// What an event comes of that stands after version `before`.
+fn cause(event: &MessageEvent, before: u64) -> Cause {
+    match event {
+        MessageEvent::Accepted(accepted) => By::Key(accepted.key).into(),
+        _ => Cause { by: By::Attempt, after: Some(After::Own(before)) },
     }
 }
 

@@ -1,6 +1,6 @@
 //! Events as they stand in the log: self-describing JSON with a type and a version.
 //!
-//! `{"type":"message.accepted","v":1,…}`. A field may be added to an event at any time when its
+//! `{"type":"message.accepted","v":1,"cause":"key_…",…}`. A field may be added to an event at any time when its
 //! absence has a meaning; anything else is a new version, with an upcaster for the old one. An
 //! event that was ever shipped is decoded for ever: `tests/golden` holds one of each.
 
@@ -8,8 +8,15 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    domain::DomainEvent, instance::InstanceEvent, letter::LetterEvent, message::MessageEvent,
-    stream::StreamId, suppression::SuppressionEvent, template::TemplateEvent, tenant::TenantEvent,
+    cause::{After, By, Cause},
+    domain::DomainEvent,
+    instance::InstanceEvent,
+    letter::LetterEvent,
+    message::MessageEvent,
+    stream::StreamId,
+    suppression::SuppressionEvent,
+    template::TemplateEvent,
+    tenant::TenantEvent,
     user::UserEvent,
 };
 
@@ -83,13 +90,23 @@ struct Written<'a, T> {
     #[serde(rename = "type")]
     kind: &'static str,
     v: u16,
+    cause: By,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<After>,
     #[serde(flatten)]
     body: &'a T,
 }
 
-pub(crate) fn encode<T: Serialize>(kind: &'static str, v: u16, body: &T) -> Box<[u8]> {
+pub(crate) fn encode<T: Serialize>(
+    kind: &'static str,
+    v: u16,
+    cause: &Cause,
+    body: &T,
+) -> Box<[u8]> {
+    let Cause { by: cause, after } = *cause;
+    let written = Written { kind, v, cause, after, body };
     // Plain structs of numbers, strings and lists always have a JSON form.
-    serde_json::to_vec(&Written { kind, v, body }).unwrap_or_default().into_boxed_slice()
+    serde_json::to_vec(&written).unwrap_or_default().into_boxed_slice()
 }
 
 /// Decodes the body of version `current`, upcasting first when the event is older.
@@ -137,9 +154,11 @@ macro_rules! events {
                 match self { $(Self::$variant(_) => $kind,)+ }
             }
 
-            /// The JSON that goes into the log.
-            pub fn encode(&self) -> Box<[u8]> {
-                match self { $(Self::$variant(body) => $crate::event::encode($kind, $version, body),)+ }
+            /// The JSON that goes into the log, with what it came of.
+            pub fn encode(&self, cause: &$crate::Cause) -> Box<[u8]> {
+                match self {
+                    $(Self::$variant(body) => $crate::event::encode($kind, $version, cause, body),)+
+                }
             }
 
             pub(crate) fn decode(

@@ -139,7 +139,9 @@ mod tests {
         let mut instance = Instance::default();
         for event in events {
             let stream = StreamId::Instance(InstanceId::THIS);
-            let Event::Instance(read) = Event::decode(stream, &event.encode()).unwrap() else {
+            let Event::Instance(read) =
+                Event::decode(stream, &event.encode(&crate::By::CommandLine.into())).unwrap()
+            else {
                 panic!("an event of the instance")
             };
             assert_eq!(&read, event);

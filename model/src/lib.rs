@@ -12,6 +12,7 @@
 //!   domain; addresses, names, subjects, headers and bodies live in [`content`] alone.
 
 pub mod address;
+pub mod cause;
 pub mod content;
 pub mod delivery;
 pub mod domain;
@@ -35,6 +36,7 @@ pub mod time;
 pub mod tls_report;
 pub mod user;
 
+pub use cause::{After, By, Cause};
 pub use event::Event;
 pub use ids::{
     ApiKeyId, AppId, DomainId, EventId, InstanceId, LetterId, MessageId, RecipientIndex,

@@ -163,7 +163,8 @@ mod tests {
         let mut state = Suppression::default();
         for event in given {
             let crate::Event::Suppression(read) =
-                crate::Event::decode(stream, &event.encode()).unwrap()
+                crate::Event::decode(stream, &event.encode(&crate::By::CommandLine.into()))
+                    .unwrap()
             else {
                 panic!("a suppression's event")
             };

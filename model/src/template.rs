@@ -246,7 +246,8 @@ mod tests {
         let mut template = Template::default();
         for event in given {
             let crate::Event::Template(read) =
-                crate::Event::decode(stream, &event.encode()).unwrap()
+                crate::Event::decode(stream, &event.encode(&crate::By::CommandLine.into()))
+                    .unwrap()
             else {
                 panic!("a template's event")
             };
@@ -315,7 +316,10 @@ mod tests {
             parts: vec![long(MAX_PART_OCTETS); MAX_PARTS],
         };
         for event in create(largest).unwrap() {
-            assert!(event.encode().len() <= crate::event::MAX_EVENT_OCTETS);
+            assert!(
+                event.encode(&crate::By::CommandLine.into()).len()
+                    <= crate::event::MAX_EVENT_OCTETS
+            );
         }
     }
 

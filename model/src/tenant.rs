@@ -450,7 +450,9 @@ mod tests {
         let stream = crate::StreamId::Tenant(crate::TenantId::from_bytes([9; 16]));
         let mut tenant = Tenant::default();
         for event in given {
-            let crate::Event::Tenant(read) = crate::Event::decode(stream, &event.encode()).unwrap()
+            let crate::Event::Tenant(read) =
+                crate::Event::decode(stream, &event.encode(&crate::By::CommandLine.into()))
+                    .unwrap()
             else {
                 panic!("a tenant's event")
             };
@@ -543,7 +545,10 @@ mod tests {
         };
         let given = [created(), app()];
         let events = decided(&given, &Command::CreateApiKey(full(MAX_ALLOWED))).unwrap();
-        assert!(events[0].encode().len() <= crate::event::MAX_EVENT_OCTETS);
+        assert!(
+            events[0].encode(&crate::By::CommandLine.into()).len()
+                <= crate::event::MAX_EVENT_OCTETS
+        );
         let refused = decided(&given, &Command::CreateApiKey(full(MAX_ALLOWED + 1)));
         assert_eq!(refused, Err(Refusal::TooManyAllowed));
     }

@@ -15,8 +15,8 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use model::{
-    DomainId, Event, InstanceId, LetterId, MessageId, StreamId, SuppressionId, TemplateId,
-    TenantId, UserId,
+    ApiKeyId, By, Cause, DomainId, Event, InstanceId, LetterId, MessageId, StreamId, SuppressionId,
+    TemplateId, TenantId, UserId,
     domain::DomainEvent,
     event::{MAX_EVENT_OCTETS, UPCASTERS},
     instance::InstanceEvent,
@@ -60,16 +60,22 @@ fn stream(kind: &str) -> StreamId {
     }
 }
 
-fn encode(event: &Event) -> Box<[u8]> {
+/// As it is written for that cause; without one, as it was written before causes were recorded.
+fn encode(event: &Event, cause: Option<Cause>) -> Box<[u8]> {
+    let Some(cause) = cause else {
+        let written = String::from_utf8(encode(event, Some(By::Alarm.into())).into()).unwrap();
+        return written.replacen(r#","cause":"alarm""#, "", 1).into_bytes().into();
+    };
+    let cause = &cause;
     match event {
-        Event::Tenant(event) => event.encode(),
-        Event::Domain(event) => event.encode(),
-        Event::Message(event) => event.encode(),
-        Event::User(event) => event.encode(),
-        Event::Template(event) => event.encode(),
-        Event::Suppression(event) => event.encode(),
-        Event::Letter(event) => event.encode(),
-        Event::Instance(event) => event.encode(),
+        Event::Tenant(event) => event.encode(cause),
+        Event::Domain(event) => event.encode(cause),
+        Event::Message(event) => event.encode(cause),
+        Event::User(event) => event.encode(cause),
+        Event::Template(event) => event.encode(cause),
+        Event::Suppression(event) => event.encode(cause),
+        Event::Letter(event) => event.encode(cause),
+        Event::Instance(event) => event.encode(cause),
     }
 }
 
@@ -109,14 +115,41 @@ fn every_file_decodes_and_is_written_again_to_the_same_bytes() {
         // What an upcaster brings up is written in its new version.
         if UPCASTERS.iter().all(|upcaster| upcaster.kind != kind(&name)) {
             assert_eq!(
-                std::str::from_utf8(&encode(&event)).unwrap(),
+                std::str::from_utf8(&encode(&event, Cause::read(&bytes).unwrap())).unwrap(),
                 std::str::from_utf8(&bytes).unwrap(),
                 "{name}"
             );
         }
-        assert_eq!(Event::decode(stream(kind(&name)), &encode(&event)).unwrap(), event, "{name}");
+        let again = encode(&event, Some(By::CommandLine.into()));
+        assert_eq!(Event::decode(stream(kind(&name)), &again).unwrap(), event, "{name}");
         assert!(bytes.len() < MAX_EVENT_OCTETS);
     }
+}
+
+/// Files called after a cause tell it, each kind of cause once; those of before it tell none.
+#[test]
+fn every_cause_has_a_file() {
+    let files = files();
+    let told = |(name, bytes): &(String, Vec<u8>)| (name.clone(), Cause::read(bytes).unwrap());
+    let (with, without): (Vec<_>, Vec<_>) =
+        files.iter().map(told).partition(|(name, _)| name.contains("+cause_"));
+    for (name, cause) in without {
+        assert_eq!(cause, None, "{name}");
+    }
+    let told: BTreeSet<_> = with
+        .iter()
+        .map(|(name, cause)| {
+            let by = cause.expect(name).by;
+            match by {
+                By::Key(_) => "key".to_owned(),
+                By::User(_) => "user".to_owned(),
+                word => word.to_string(),
+            }
+        })
+        .collect();
+    let words = By::WORDS.map(|(_, word)| word.to_owned());
+    let every: BTreeSet<_> = words.into_iter().chain(["key", "user"].map(str::to_owned)).collect();
+    assert_eq!(told, every);
 }
 
 #[test]
@@ -197,5 +230,7 @@ fn the_largest_message_fits_into_an_event() {
     value["tags"] = vec!["\"".repeat(64); model::message::MAX_TAGS].into();
     let stream = stream("message");
     let event = Event::decode(stream, &serde_json::to_vec(&value).unwrap()).unwrap();
-    assert!(encode(&event).len() <= MAX_EVENT_OCTETS, "{}", encode(&event).len());
+    let key = By::Key(ApiKeyId::from_bytes([9; 16]));
+    let length = encode(&event, Some(key.into())).len();
+    assert!(length <= MAX_EVENT_OCTETS, "{length}");
 }

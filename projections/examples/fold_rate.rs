@@ -20,7 +20,8 @@ use eventlog::{
     Append, EventLog, Log, LogOptions, MasterKey, NewEvent, Purpose, Sealed, Vault, Version,
 };
 use model::{
-    ApiKeyId, AppId, DomainId, EventId, MessageId, RecipientIndex, StreamId, TenantId, Timestamp,
+    After, ApiKeyId, AppId, By, Cause, DomainId, EventId, MessageId, RecipientIndex, StreamId,
+    TenantId, Timestamp,
     address::DomainName,
     content::RecipientKind,
     delivery::{EnhancedCode, Stage},
@@ -127,13 +128,17 @@ async fn append(
             .into(),
             _ => Delivered { attempt: attempt(u16::try_from(version).unwrap()) }.into(),
         };
+        let cause = match &event {
+            MessageEvent::Accepted(accepted) => By::Key(accepted.key).into(),
+            _ => Cause { by: By::Attempt, after: Some(After::Own(version)) },
+        };
         appends.push(Append {
             stream: StreamId::Message(size.id(message)),
             expected: Version::new(version),
             at: size.at(at),
             events: vec![NewEvent {
                 id: EventId::new(size.at(at), bytes(message * 3 + version)),
-                data: event.encode(),
+                data: event.encode(&cause),
             }],
             content: if version == 0 { content.to_vec() } else { Vec::new() },
         });

@@ -4,7 +4,7 @@ use actors::{NewApiKey, NewApp, Password};
 use std::{io::BufRead as _, time::Duration};
 
 use model::{
-    DomainId, TenantId,
+    By, DomainId, TenantId,
     address::{EmailAddress, Mailbox},
     tenant::Scope,
 };
@@ -47,7 +47,8 @@ pub(super) async fn tenant(command: TenantCommand) -> Result<(), Failure> {
                 None
             };
             let tenant = with_core(&output.config, async |core| {
-                let created = core.platform.create_tenant(&name, email, password).await;
+                let created =
+                    core.platform.create_tenant(By::CommandLine, &name, email, password).await;
                 created.map_err(Failure::failed)
             })
             .await?;
@@ -87,7 +88,11 @@ pub(super) async fn app(command: AppCommand) -> Result<(), Failure> {
         .map_err(|error| Failure::usage(format!("--default-sender: {error}")))?;
     let app = with_core(&output.config, async |core| {
         core.platform
-            .create_app(tenant, NewApp { default_sender: sender, ..NewApp::new(&name) })
+            .create_app(
+                By::CommandLine,
+                tenant,
+                NewApp { default_sender: sender, ..NewApp::new(&name) },
+            )
             .await
             .map_err(Failure::failed)
     })
@@ -101,7 +106,10 @@ pub(super) async fn key(command: KeyCommand) -> Result<(), Failure> {
             let scopes = scopes_named(&scopes)?;
             let key = with_core(&output.config, async |core| {
                 let new = NewApiKey::new(&name, &scopes, rate_limit_per_minute);
-                core.platform.create_api_key(tenant, app, new).await.map_err(Failure::failed)
+                core.platform
+                    .create_api_key(By::CommandLine, tenant, app, new)
+                    .await
+                    .map_err(Failure::failed)
             })
             .await?;
             let secret = key.secret.reveal();
@@ -112,7 +120,10 @@ pub(super) async fn key(command: KeyCommand) -> Result<(), Failure> {
         }
         KeyCommand::Revoke { tenant, app, key, config } => {
             with_core(&config, async |core| {
-                core.platform.revoke_api_key(tenant, app, key).await.map_err(Failure::failed)
+                core.platform
+                    .revoke_api_key(By::CommandLine, tenant, app, key)
+                    .await
+                    .map_err(Failure::failed)
             })
             .await
         }
@@ -135,7 +146,7 @@ pub(super) async fn domain(command: DomainCommand) -> Result<(), Failure> {
     match command {
         DomainCommand::Add { tenant, name, output } => {
             with_core(&output.config, async |core| {
-                let domain = core.platform.add_domain(tenant, name).await;
+                let domain = core.platform.add_domain(By::CommandLine, tenant, name).await;
                 let domain = domain.map_err(Failure::failed)?;
                 show_domain(core, tenant, domain, &output)
             })
@@ -143,7 +154,7 @@ pub(super) async fn domain(command: DomainCommand) -> Result<(), Failure> {
         }
         DomainCommand::Verify { tenant, domain, output } => {
             with_core(&output.config, async |core| {
-                let verified = core.platform.verify_domain(tenant, domain).await;
+                let verified = core.platform.verify_domain(By::CommandLine, tenant, domain).await;
                 verified.map_err(Failure::failed)?;
                 show_domain(core, tenant, domain, &output)
             })

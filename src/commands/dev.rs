@@ -10,7 +10,7 @@ use std::{net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
 
 use mail::sink::{Sink, SinkOptions};
 use model::{
-    DomainId, TenantId,
+    By, DomainId, TenantId,
     address::{DomainName, EmailAddress, Mailbox},
     tenant::Scope,
 };
@@ -98,7 +98,7 @@ async fn demo(node: &Node, dns: &DnsServer) -> Result<Demo, Failure> {
     let tenant = if let Some(tenant) = known {
         tenant.id
     } else {
-        let created = platform.create_tenant("Demo", address("you")?, None).await;
+        let created = platform.create_tenant(By::CommandLine, "Demo", address("you")?, None).await;
         created.map_err(Failure::failed)?
     };
     let known = core.read.policies().apps_of(tenant).into_iter().next();
@@ -108,18 +108,25 @@ async fn demo(node: &Node, dns: &DnsServer) -> Result<Demo, Failure> {
         let sender = Mailbox::parse(&format!("Lumora Demo <hello@{DEMO_DOMAIN}>"));
         let sender = sender.map_err(Failure::failed)?;
         platform
-            .create_app(tenant, NewApp { default_sender: Some(sender), ..NewApp::new("Demo") })
+            .create_app(
+                By::CommandLine,
+                tenant,
+                NewApp { default_sender: Some(sender), ..NewApp::new("Demo") },
+            )
             .await
             .map_err(Failure::failed)?
     };
     let known = core.read.policies().sender(tenant, &name);
     let domain = match known {
         Some(domain) => domain.id,
-        None => platform.add_domain(tenant, name.clone()).await.map_err(Failure::failed)?,
+        None => platform
+            .add_domain(By::CommandLine, tenant, name.clone())
+            .await
+            .map_err(Failure::failed)?,
     };
     publish(node, dns, tenant, domain).await?;
     let key = NewApiKey::new("Demo", &Scope::ALL, 6_000);
-    let key = platform.create_api_key(tenant, app, key).await;
+    let key = platform.create_api_key(By::CommandLine, tenant, app, key).await;
     let key = key.map_err(Failure::failed)?;
     Ok(Demo { domain: name, secret: key.secret.reveal().to_owned() })
 }
@@ -140,7 +147,11 @@ async fn publish(
             _ => dns.add_mx(&record.name, 10, MAIL_HOST).map_err(Failure::failed)?,
         }
     }
-    core.platform.verify_domain(tenant, domain).await.map_err(Failure::failed).map(|_| ())
+    core.platform
+        .verify_domain(By::CommandLine, tenant, domain)
+        .await
+        .map_err(Failure::failed)
+        .map(|_| ())
 }
 
 fn greet(node: &Node, demo: &Demo, kept: Option<&Path>, sink: &Sink) -> Result<(), Failure> {

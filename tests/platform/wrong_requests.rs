@@ -158,10 +158,15 @@ async fn keys_open_what_they_are_for_and_nothing_else() {
     // Another tenant, without a default sender, sees nothing of the first one's.
     let id = app.api.accepted(&email(&[])).await;
     let user = model::address::EmailAddress::parse("other@other.test").unwrap();
-    let tenant = core.platform.create_tenant("Other", user, None).await.unwrap();
-    let other = core.platform.create_app(tenant, actors::NewApp::new("Other")).await.unwrap();
+    let tenant =
+        core.platform.create_tenant(model::By::CommandLine, "Other", user, None).await.unwrap();
+    let other = core
+        .platform
+        .create_app(model::By::CommandLine, tenant, actors::NewApp::new("Other"))
+        .await
+        .unwrap();
     let key = actors::NewApiKey::new("k", &Scope::ALL, 1_000);
-    let key = core.platform.create_api_key(tenant, other, key);
+    let key = core.platform.create_api_key(model::By::CommandLine, tenant, other, key);
     let key = key.await.unwrap();
     let stranger = app.api.with_secret(Some(key.secret.reveal()));
     assert_error(&stranger.send(&email(&[])).await, 422, "no_default_sender", &[]);
@@ -173,7 +178,7 @@ async fn keys_open_what_they_are_for_and_nothing_else() {
     assert_eq!(theirs.text, unknown.text);
     assert!(stranger.all_logs(&format!("messageId={id}")).await.is_empty());
 
-    core.platform.revoke_api_key(tenant, other, key.id).await.unwrap();
+    core.platform.revoke_api_key(model::By::CommandLine, tenant, other, key.id).await.unwrap();
     unauthorized(&stranger.get("/v1/emails/logs").await);
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use eventlog::Sealed;
 use model::{
-    RecipientIndex,
+    By, RecipientIndex,
     message::{
         self, Command, Facts, Message, MessageEvent, MessageStatus, Refusal, SenderStanding,
         SuppressionReason,
@@ -25,6 +25,7 @@ use crate::{
 /// Everything that taking a message over needs.
 pub(crate) struct Acceptance {
     pub(crate) prepared: Prepared,
+    pub(crate) by: By,
     pub(crate) reply: oneshot::Sender<Result<Sent, SendError>>,
     pub(crate) admitted: Admitted,
 }
@@ -66,9 +67,9 @@ impl Standing {
 
 impl State {
     pub(super) async fn accept(&mut self, acceptance: Acceptance) {
-        let Acceptance { prepared, reply, admitted } = acceptance;
+        let Acceptance { prepared, by, reply, admitted } = acceptance;
         let Prepared { accept, standing, content, sealed, .. } = prepared;
-        let accepted = self.append_acceptance(&accept, &standing, sealed).await;
+        let accepted = self.append_acceptance(&accept, &standing, sealed, by).await;
         let fresh = accepted.as_ref().is_ok_and(|sent| !sent.idempotent_replay);
         // Who asked may have gone: the message is ours all the same.
         reply.send(accepted).ok();
@@ -86,6 +87,7 @@ impl State {
         accept: &Command,
         standing: &Standing,
         sealed: [Sealed; 2],
+        by: By,
     ) -> Result<Sent, SendError> {
         let stream = self.stream();
         self.sourced.get_or_insert_with(|| Sourced::absent(stream));
@@ -103,8 +105,10 @@ impl State {
                     return Err(refusal.into());
                 }
             };
-            let draft = Draft::new(decided.events, sealed.to_vec(), decided.now)
-                .map_err(|_| SendError::Internal)?;
+            let draft = Draft::new(decided.events, sealed.to_vec(), decided.now, |event| {
+                Message::default().cause(event, by)
+            });
+            let draft = draft.map_err(|_| SendError::Internal)?;
             let node = Arc::clone(self.node());
             let sourced = self.sourced.get_or_insert_with(|| Sourced::absent(stream));
             match sourced.commit(&node.journal, decided.now, &draft).await {

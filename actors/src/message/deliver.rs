@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::future::join_all;
 use model::{
-    RecipientIndex, TenantId, Timestamp,
+    By, RecipientIndex, TenantId, Timestamp,
     address::DomainName,
     delivery::{Answer as ModelAnswer, Fault, Outcome, Stage, TlsDemand},
     event::SealedText,
@@ -294,7 +294,7 @@ impl State {
     }
 
     async fn record_attempt(&mut self, reports: Vec<Report>) {
-        let recorded = self.record(&Command::RecordAttempt(reports)).await;
+        let recorded = self.record(&Command::RecordAttempt(reports), By::Attempt).await;
         self.count(&recorded.unwrap_or_default());
     }
 

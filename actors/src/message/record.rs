@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use model::{
-    Timestamp,
-    message::{Command, MessageEvent, Refusal},
+    After, By, Cause, Timestamp,
+    message::{Command, Message, MessageEvent, Refusal},
     suppression,
 };
 
@@ -34,18 +34,26 @@ enum NotYet {
     Commit(#[from] CommitError),
 }
 
+/// A draft that is to be written, decided at `now`.
+struct Kept {
+    draft: Draft<MessageEvent>,
+    now: Timestamp,
+    /// Whether what follows from it for the suppression list is durable.
+    listed: bool,
+}
+
 impl State {
     /// Decides and writes until it is written or the node stops; returns what was written, `None`
     /// when it was not.
     ///
     /// A delivered message must get its record, or it would be delivered again: so a log that does
     /// not write is waited for.
-    pub(super) async fn record(&mut self, command: &Command) -> Option<Vec<MessageEvent>> {
+    pub(super) async fn record(&mut self, command: &Command, by: By) -> Option<Vec<MessageEvent>> {
         let node = Arc::clone(self.node());
         let mut backoff_ms = FIRST_BACKOFF_MS;
-        let mut draft: Option<(Draft<MessageEvent>, Timestamp)> = None;
+        let mut draft = None;
         loop {
-            let failed = match self.attempt(command, &mut draft).await {
+            let failed = match self.attempt(command, by, &mut draft).await {
                 Ok(events) => return Some(events),
                 Err(failed) => failed,
             };
@@ -64,25 +72,36 @@ impl State {
         }
     }
 
-    /// One try. A draft that may have been written is kept, so that it is recognised.
+    /// One try. A draft that may have been written is kept, so that it is recognised; and one whose
+    /// events others may name already as what they follow from.
     async fn attempt(
         &mut self,
         command: &Command,
-        kept: &mut Option<(Draft<MessageEvent>, Timestamp)>,
+        by: By,
+        kept: &mut Option<Kept>,
     ) -> Result<Vec<MessageEvent>, NotYet> {
         let node = Arc::clone(self.node());
         self.ensure_loaded().await?;
-        if kept.is_none() {
+        let mut known = if let Some(known) = kept.take() {
+            known
+        } else {
             // Refused: somebody else has ended it.
             let Ok(decided) = self.decide(command, &Standing::unasked()) else {
                 return Ok(Vec::new());
             };
-            self.list(&decided.events).await?;
-            let draft =
-                Draft::new(decided.events, Vec::new(), decided.now).map_err(CommitError::from)?;
-            *kept = Some((draft, decided.now));
+            let draft = self.draft(decided.events, decided.now, by)?;
+            Kept { draft, now: decided.now, listed: false }
+        };
+        if !known.listed {
+            let listed = self.list(&known.draft, by).await;
+            known.listed = listed.is_ok();
+            if let Err(failed) = listed {
+                *kept = Some(known);
+                return Err(failed);
+            }
         }
-        let (Some((draft, now)), Some(sourced)) = (kept.as_ref(), self.sourced.as_mut()) else {
+        let Kept { draft, now, .. } = kept.insert(known);
+        let Some(sourced) = self.sourced.as_mut() else {
             return Err(NotYet::MovedOn);
         };
         match sourced.commit(&node.journal, *now, draft).await {
@@ -95,31 +114,44 @@ impl State {
         }
     }
 
+    /// Events that were decided upon the present state, each with what it comes of.
+    fn draft(
+        &self,
+        events: Vec<MessageEvent>,
+        now: Timestamp,
+        by: By,
+    ) -> Result<Draft<MessageEvent>, CommitError> {
+        let absent = Message::default();
+        let message = self.sourced.as_ref().map_or(&absent, Sourced::state);
+        Ok(Draft::new(events, Vec::new(), now, |event| message.cause(event, by))?)
+    }
+
     /// Puts on the app's list whom these events say is gone. Before they are recorded: a crash in
     /// between has the receiver asked once more, and the other way round it would be forgotten.
-    async fn list(&mut self, events: &[MessageEvent]) -> Result<(), NotYet> {
+    async fn list(&mut self, draft: &Draft<MessageEvent>, by: By) -> Result<(), NotYet> {
         let Some((_, accepted)) = self.sourced.as_ref().and_then(|known| known.state().accepted())
         else {
             return Ok(());
         };
         let (tenant, app) = (accepted.tenant, accepted.app);
-        let gone: Vec<_> = events
-            .iter()
-            .filter_map(|event| suppression::follows_from(event, accepted))
-            .filter_map(|(recipient, reason)| {
+        let gone: Vec<_> = draft
+            .named()
+            .filter_map(|(id, event)| {
+                let (recipient, reason) = suppression::follows_from(event, accepted)?;
                 let hash = accepted.recipients.get(recipient.as_usize())?.hash;
-                Some((recipient, Listing { tenant, app, recipient: hash, reason }))
+                Some((id, recipient, Listing { tenant, app, recipient: hash, reason }))
             })
             .collect();
         if gone.is_empty() {
             return Ok(());
         }
         let content = self.content().await.ok();
-        for (recipient, listing) in gone {
+        for (id, recipient, listing) in gone {
             let people = content.as_ref().map(|content| &content.head.recipients);
             let known = people.and_then(|people| people.get(recipient.as_usize()));
             let email = known.map(|recipient| recipient.mailbox.email.clone());
-            listing.put(self.node(), email).await.map_err(|_| NotYet::Unlisted)?;
+            let cause = Cause { by, after: Some(After::Other(self.stream(), id)) };
+            listing.put(self.node(), email, cause).await.map_err(|_| NotYet::Unlisted)?;
         }
         Ok(())
     }
@@ -135,7 +167,11 @@ impl State {
 
     /// Decides and writes what somebody asks for; how many events that were. Once: who asks can ask
     /// again.
-    pub(super) async fn record_once(&mut self, command: &Command) -> Result<usize, CancelError> {
+    pub(super) async fn record_once(
+        &mut self,
+        command: &Command,
+        by: By,
+    ) -> Result<usize, CancelError> {
         let node = Arc::clone(self.node());
         loop {
             let decided =
@@ -144,8 +180,8 @@ impl State {
                     _ => CancelError::NotCancelable,
                 })?;
             let count = decided.events.len();
-            let draft = Draft::new(decided.events, Vec::new(), decided.now)
-                .map_err(|_| CancelError::Internal)?;
+            let draft = self.draft(decided.events, decided.now, by);
+            let draft = draft.map_err(|_| CancelError::Internal)?;
             let sourced = self.sourced.as_mut().ok_or(CancelError::Internal)?;
             match sourced.commit(&node.journal, decided.now, &draft).await {
                 Ok(()) => return Ok(count),

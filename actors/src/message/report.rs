@@ -1,7 +1,7 @@
 //! What reports say of a message: it came back, or somebody complains.
 
 use model::{
-    RecipientIndex,
+    By, RecipientIndex,
     delivery::Diagnosis,
     event::{RecipientHash, SealedText},
     message::{Accepted, Command, Returning},
@@ -60,7 +60,7 @@ impl State {
     }
 
     async fn record_report(&mut self, command: &Command) -> Option<usize> {
-        let events = self.record(command).await?;
+        let events = self.record(command, By::Report).await?;
         self.count(&events);
         Some(events.len())
     }

@@ -1,6 +1,6 @@
 use eventlog::{Fault, MemoryLog};
 use model::{
-    StreamId, TenantId,
+    By, StreamId, TenantId,
     event::SealedText,
     tenant::{AppCreated, Tenant, TenantCreated, TenantEvent},
 };
@@ -23,7 +23,7 @@ fn app(number: u8) -> TenantEvent {
 }
 
 fn draft(events: Vec<TenantEvent>) -> Draft<TenantEvent> {
-    Draft::new(events, Vec::new(), NOW).unwrap()
+    Draft::new(events, Vec::new(), NOW, |_| By::CommandLine.into()).unwrap()
 }
 
 fn journal(log: &Arc<MemoryLog>) -> Journal {

@@ -58,12 +58,15 @@ async fn a_new_key_signs_once_its_record_is_seen_and_there_is_no_gap() {
     };
     let first = world.view(domain).keys[0].selector.as_str().to_owned();
     assert_eq!(signed().await, first);
-    let rotated = platform.rotate_dkim(tenant, domain).await.unwrap();
+    let rotated = platform.rotate_dkim(model::By::CommandLine, tenant, domain).await.unwrap();
     assert_eq!((rotated.keys.len(), rotated.status), (2, DomainStatus::Verified));
     // Twice is once: the new key that waits is the answer.
-    assert_eq!(platform.rotate_dkim(tenant, domain).await.unwrap().keys, rotated.keys);
+    assert_eq!(
+        platform.rotate_dkim(model::By::CommandLine, tenant, domain).await.unwrap().keys,
+        rotated.keys
+    );
     let second = rotated.keys[1].selector.as_str().to_owned();
-    let checked = platform.verify_domain(tenant, domain).await.unwrap();
+    let checked = platform.verify_domain(model::By::CommandLine, tenant, domain).await.unwrap();
     assert_eq!(checked.status, DomainStatus::Verified, "the old key carries the domain");
     assert_eq!(signed().await, first);
     let record = platform
@@ -72,7 +75,7 @@ async fn a_new_key_signs_once_its_record_is_seen_and_there_is_no_gap() {
         .find(|record| record.name.starts_with(&second))
         .unwrap();
     world.ground.dns.add_txt(&record.name, &record.value).unwrap();
-    platform.verify_domain(tenant, domain).await.unwrap();
+    platform.verify_domain(model::By::CommandLine, tenant, domain).await.unwrap();
     assert_eq!(signed().await, second);
     // The old record is taken away early, and the name server fails: that is no answer, and the
     // key that nobody can look up any more must not sign again.
@@ -81,7 +84,7 @@ async fn a_new_key_signs_once_its_record_is_seen_and_there_is_no_gap() {
     for name in &names {
         world.ground.dns.fail(name, DnsFailure::ServFail).unwrap();
     }
-    let silent = platform.verify_domain(tenant, domain).await.unwrap();
+    let silent = platform.verify_domain(model::By::CommandLine, tenant, domain).await.unwrap();
     assert_eq!(silent.status, DomainStatus::Verified);
     assert!(silent.records.iter().all(|r| r.status == RecordStatus::TemporaryFailure));
     assert_eq!(signed().await, second);
@@ -104,7 +107,12 @@ async fn a_new_key_signs_once_its_record_is_seen_and_there_is_no_gap() {
 async fn a_domain_is_verified_without_being_asked_for() {
     let world = World::start().await;
     let tenant = world.account.caller.tenant;
-    let domain = world.running.platform.add_domain(tenant, name("late.example")).await.unwrap();
+    let domain = world
+        .running
+        .platform
+        .add_domain(model::By::CommandLine, tenant, name("late.example"))
+        .await
+        .unwrap();
     until("it was looked at", || world.view(domain).checked_at.is_some()).await;
     assert_eq!(world.view(domain).status, DomainStatus::Pending);
     world.publish(domain);
@@ -160,9 +168,11 @@ async fn of_two_tenants_that_name_a_domain_the_one_that_proves_it_sends() {
     let world = World::start().await;
     let (platform, account) = (&world.running.platform, &world.account);
     let email = EmailAddress::parse("eve@eve.example").unwrap();
-    let stranger = platform.create_tenant("Eve", email, None).await.unwrap();
-    let claimed = platform.add_domain(stranger, name(SENDING_DOMAIN)).await.unwrap();
-    let checked = platform.verify_domain(stranger, claimed).await.unwrap();
+    let stranger =
+        platform.create_tenant(model::By::CommandLine, "Eve", email, None).await.unwrap();
+    let claimed =
+        platform.add_domain(model::By::CommandLine, stranger, name(SENDING_DOMAIN)).await.unwrap();
+    let checked = platform.verify_domain(model::By::CommandLine, stranger, claimed).await.unwrap();
     assert_ne!(checked.status, DomainStatus::Verified);
     let found =
         |purpose| checked.records.iter().find(|record| record.purpose == purpose).unwrap().clone();
@@ -173,8 +183,11 @@ async fn of_two_tenants_that_name_a_domain_the_one_that_proves_it_sends() {
     world.send(request(&["ada@example.com"])).await;
     // Neither sees the other's.
     let unknown = Err(ChangeError::Domain(Refusal::Unknown));
-    assert_eq!(platform.remove_domain(account.caller.tenant, claimed).await, unknown);
-    let rotated = platform.rotate_dkim(stranger, account.domain).await;
+    assert_eq!(
+        platform.remove_domain(model::By::CommandLine, account.caller.tenant, claimed).await,
+        unknown
+    );
+    let rotated = platform.rotate_dkim(model::By::CommandLine, stranger, account.domain).await;
     assert_eq!(rotated.map(|_| ()), unknown);
     world.running.stop().await;
 }
@@ -189,11 +202,12 @@ async fn no_name_below_or_above_inherits_and_idn_names_are_sent_from() {
         assert!(platform.send(&account.caller, request).await.is_err(), "{author}");
     }
     let tenant = account.caller.tenant;
-    let idn = platform.add_domain(tenant, name("bücher.example")).await.unwrap();
+    let idn =
+        platform.add_domain(model::By::CommandLine, tenant, name("bücher.example")).await.unwrap();
     let records = platform.expected_records(&world.view(idn));
     assert!(records.iter().all(|record| record.name.ends_with("xn--bcher-kva.example")));
     world.publish(idn);
-    let verified = platform.verify_domain(tenant, idn).await.unwrap();
+    let verified = platform.verify_domain(model::By::CommandLine, tenant, idn).await.unwrap();
     assert_eq!(verified.status, DomainStatus::Verified);
     let mut letter = request(&["ada@example.com"]);
     letter.from = Some(mailbox("laden@bücher.example"));
@@ -210,7 +224,7 @@ async fn what_is_nobody_s_own_is_refused() {
         ("gmail.com", Refusal::Freemail),
         (SENDING_DOMAIN, Refusal::AlreadyExists),
     ] {
-        let refused = platform.add_domain(tenant, name(text)).await;
+        let refused = platform.add_domain(model::By::CommandLine, tenant, name(text)).await;
         assert_eq!(refused, Err(ChangeError::Domain(refusal)), "{text}");
     }
     world.running.stop().await;

@@ -17,6 +17,7 @@
 
 mod batch;
 mod bounds;
+mod causes;
 mod domains;
 mod faults;
 mod lifetimes;

@@ -220,7 +220,10 @@ async fn a_domain_that_is_removed_holds_nothing_back() {
     let platform = &world.running.platform;
     platform.pause(&Paused::Domain(world.account.domain), Who::Operator, None).await.unwrap();
     let message = world.send(request(&["ada@example.com"])).await;
-    platform.remove_domain(world.account.caller.tenant, world.account.domain).await.unwrap();
+    platform
+        .remove_domain(model::By::CommandLine, world.account.caller.tenant, world.account.domain)
+        .await
+        .unwrap();
     world.until_kinds(message, &["accepted", "delivered"]).await;
     world.running.stop().await;
 }

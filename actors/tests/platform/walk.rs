@@ -410,7 +410,10 @@ async fn what_a_rule_forbids_is_refused_before_anything_is_stored() {
     };
     assert_eq!(refused(far).await, SendError::from(Refusal::ScheduledTooFarAhead));
 
-    let plain = platform.create_app(caller.tenant, NewApp::new("No default")).await.unwrap();
+    let plain = platform
+        .create_app(model::By::CommandLine, caller.tenant, NewApp::new("No default"))
+        .await
+        .unwrap();
     let nameless = actors::Caller { app: plain, ..caller };
     let refused = platform.send(&nameless, request(&["ada@example.com"])).await;
     assert_eq!(refused, Err(SendError::Refused(SendRefusal::NoDefaultSender)));
@@ -426,7 +429,10 @@ async fn a_domain_that_is_given_up_still_signs_what_was_accepted_from_it() {
     world.ground.mail_goes_to("example.com", 2);
     let message = world.send(request(&["ada@example.com"])).await;
     let (platform, account) = (&world.running.platform, world.account);
-    platform.remove_domain(account.caller.tenant, account.domain).await.unwrap();
+    platform
+        .remove_domain(model::By::CommandLine, account.caller.tenant, account.domain)
+        .await
+        .unwrap();
     let refused = platform.send(&account.caller, request(&["ada@example.com"])).await;
     assert_eq!(refused, Err(Refusal::SenderDomainNotVerified.into()));
     world.until_kinds(message, &["accepted", "deferred", "delivered"]).await;

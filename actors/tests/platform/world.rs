@@ -232,18 +232,28 @@ impl Account {
         read: &ReadModels,
     ) -> Self {
         let email = EmailAddress::parse(&format!("owner@{sending_domain}")).unwrap();
-        let tenant = platform.create_tenant("Acme", email, None).await.unwrap();
+        let tenant =
+            platform.create_tenant(model::By::CommandLine, "Acme", email, None).await.unwrap();
         let sender = Mailbox::parse(&format!("Shop <shop@{sending_domain}>")).unwrap();
         let app = platform
-            .create_app(tenant, NewApp { default_sender: Some(sender), ..NewApp::new("Shop") })
+            .create_app(
+                model::By::CommandLine,
+                tenant,
+                NewApp { default_sender: Some(sender), ..NewApp::new("Shop") },
+            )
             .await
             .unwrap();
         let key = platform
-            .create_api_key(tenant, app, NewApiKey::new("test", &Scope::ALL, 60))
+            .create_api_key(
+                model::By::CommandLine,
+                tenant,
+                app,
+                NewApiKey::new("test", &Scope::ALL, 60),
+            )
             .await
             .unwrap();
         let name = DomainName::parse(sending_domain).unwrap();
-        let domain = platform.add_domain(tenant, name).await.unwrap();
+        let domain = platform.add_domain(model::By::CommandLine, tenant, name).await.unwrap();
         let view = read.policies().domain(domain).unwrap();
         for record in platform.expected_records(&view) {
             match record.record_type {
@@ -254,7 +264,8 @@ impl Account {
                 }
             }
         }
-        let verified = platform.verify_domain(tenant, domain).await.unwrap();
+        let verified =
+            platform.verify_domain(model::By::CommandLine, tenant, domain).await.unwrap();
         assert_eq!(verified.status, DomainStatus::Verified, "{:?}", verified.records);
         let found = platform.authenticate(key.secret.reveal(), ground.clock.now(), None).unwrap();
         assert_eq!(found.id, key.id);

@@ -62,14 +62,14 @@ fn create() -> Account {
 /// A tenant with an app, a key and a domain that was verified by asking the DNS.
 async fn sign_up(platform: &Platform, read: &ReadModels, names: &NameServers) -> Caller {
     let email = EmailAddress::parse("owner@acme.example").unwrap();
-    let tenant = platform.create_tenant("Acme", email, None).await.unwrap();
+    let tenant = platform.create_tenant(model::By::CommandLine, "Acme", email, None).await.unwrap();
     let sender = Mailbox::parse(&format!("Shop <shop@{SENDING_DOMAIN}>")).unwrap();
     let app = NewApp { default_sender: Some(sender), ..NewApp::new("Shop") };
-    let app = platform.create_app(tenant, app).await.unwrap();
+    let app = platform.create_app(model::By::CommandLine, tenant, app).await.unwrap();
     let key = NewApiKey::new("simulation", &Scope::ALL, 60);
-    let key = platform.create_api_key(tenant, app, key).await.unwrap().id;
+    let key = platform.create_api_key(model::By::CommandLine, tenant, app, key).await.unwrap().id;
     let name = DomainName::parse(SENDING_DOMAIN).unwrap();
-    let domain = platform.add_domain(tenant, name).await.unwrap();
+    let domain = platform.add_domain(model::By::CommandLine, tenant, name).await.unwrap();
     let view = read.policies().domain(domain).unwrap();
     for record in platform.expected_records(&view) {
         if record.record_type == "TXT" {
@@ -80,7 +80,7 @@ async fn sign_up(platform: &Platform, read: &ReadModels, names: &NameServers) ->
             names.publish(&record.name, RecordKind::Mx, NameRecord::Mx(mx));
         }
     }
-    let verified = platform.verify_domain(tenant, domain).await.unwrap();
+    let verified = platform.verify_domain(model::By::CommandLine, tenant, domain).await.unwrap();
     assert_eq!(verified.status, DomainStatus::Verified, "{:?}", verified.records);
     Caller { tenant, app, key }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use eventlog::Position;
+use eventlog::{Position, Recorded};
 use model::{
-    Event, MessageId, StreamId, Timestamp,
+    After, By, Cause, Event, MessageId, StreamId, Timestamp,
     message::{Message, MessageEvent, RecipientStatus},
 };
 use projections::ReadModels;
@@ -48,9 +48,35 @@ impl Record {
             let event = Event::decode(recorded.stream, &recorded.data).unwrap();
             let (at, kind) = (recorded.at, event.kind());
             self.story.push(format!("{at} {} {kind}", recorded.stream));
+            self.check_cause(&recorded, kind);
             if let (StreamId::Message(id), Event::Message(event)) = (recorded.stream, event) {
                 self.take_in_event(life, id, &event, at);
             }
+        }
+    }
+
+    /// Every event tells what it came of; what it follows from in its own stream stands before it.
+    fn check_cause(&mut self, recorded: &Recorded, kind: &str) {
+        let (stream, version) = (recorded.stream, recorded.version.get());
+        let Ok(Some(Cause { by, after })) = Cause::read(&recorded.data) else {
+            self.violations.push(format!("{stream}: {kind} {version} tells no cause"));
+            return;
+        };
+        let asked = matches!(kind, "message.accepted" | "message.scheduled" | "message.canceled");
+        let tried = matches!(kind, "message.delivered" | "message.deferred" | "message.bounced");
+        let sound = match (by, after) {
+            (By::Key(_), None) => asked || !tried,
+            (By::Attempt | By::Alarm | By::Report, Some(After::Own(before))) => {
+                !asked && (1..version).contains(&before)
+            }
+            (By::Attempt | By::Report, Some(After::Other(other, _))) => {
+                kind == "suppression.added" && matches!(other, StreamId::Message(_))
+            }
+            _ => !asked && !tried,
+        };
+        if !sound {
+            self.violations
+                .push(format!("{stream}: {kind} {version} comes of {by}, after {after:?}"));
         }
     }
 

@@ -53,7 +53,11 @@ impl Apps {
     ) -> Result<NewAppAnswer, Problem> {
         let new = read_body(&body.bytes, new_app)?;
         let tenant = signed_in.session.tenant;
-        let app = shared.platform.create_app(tenant, new).await.map_err(change_problem)?;
+        let app = shared
+            .platform
+            .create_app(signed_in.by(), tenant, new)
+            .await
+            .map_err(change_problem)?;
         Ok(NewAppAnswer::Created(Json(AppWire::of(&*own_app(shared, tenant, app)?))))
     }
 
@@ -114,7 +118,7 @@ impl Apps {
         let tenant = signed_in.session.tenant;
         own_app(shared, tenant, app.0)?;
         let change = read_body(&body.bytes, app_change)?;
-        let changed = shared.platform.update_app(tenant, app.0, change).await;
+        let changed = shared.platform.update_app(signed_in.by(), tenant, app.0, change).await;
         changed.map_err(change_problem)?;
         Ok(Json(AppWire::of(&*own_app(shared, tenant, app.0)?)))
     }
@@ -142,7 +146,7 @@ impl Apps {
         own_app(shared, tenant, app.0)?;
         let now = shared.clock.now();
         let new = read_body(&body.bytes, |fields, findings| new_key(fields, now, findings))?;
-        let key = shared.platform.create_api_key(tenant, app.0, new).await;
+        let key = shared.platform.create_api_key(signed_in.by(), tenant, app.0, new).await;
         let key = key.map_err(change_problem)?;
         let view = shared.read.keys().get(key.id);
         let view = view.ok_or_else(|| Problem::internal("a new key is not there", &key.id))?;
@@ -197,7 +201,7 @@ impl Apps {
         Data(shared): SharedData<'_>,
     ) -> Result<RevokedAnswer, Problem> {
         let tenant = signed_in.session.tenant;
-        let revoked = shared.platform.revoke_api_key(tenant, app.0, key.0).await;
+        let revoked = shared.platform.revoke_api_key(signed_in.by(), tenant, app.0, key.0).await;
         revoked.map_err(change_problem)?;
         Ok(RevokedAnswer::Revoked)
     }

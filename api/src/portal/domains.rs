@@ -49,7 +49,11 @@ impl Domains {
     ) -> Result<NewDomainAnswer, Problem> {
         let name = read_body(&body.bytes, domain_name)?;
         let tenant = signed_in.session.tenant;
-        let domain = shared.platform.add_domain(tenant, name).await.map_err(domain_problem)?;
+        let domain = shared
+            .platform
+            .add_domain(signed_in.by(), tenant, name)
+            .await
+            .map_err(domain_problem)?;
         let view = own_domain(shared, tenant, domain)?;
         Ok(NewDomainAnswer::Created(Json(wire(shared, &view))))
     }
@@ -113,7 +117,8 @@ impl Domains {
         domain: InPath<DomainId>,
         Data(shared): SharedData<'_>,
     ) -> Result<RemovedAnswer, Problem> {
-        let removed = shared.platform.remove_domain(signed_in.session.tenant, domain.0).await;
+        let removed =
+            shared.platform.remove_domain(signed_in.by(), signed_in.session.tenant, domain.0).await;
         removed.map_err(domain_problem)?;
         Ok(RemovedAnswer::Removed)
     }
@@ -137,7 +142,7 @@ impl Domains {
         Data(shared): SharedData<'_>,
     ) -> Result<Json<DomainWire>, Problem> {
         let tenant = signed_in.session.tenant;
-        let view = shared.platform.verify_domain(tenant, domain.0).await;
+        let view = shared.platform.verify_domain(signed_in.by(), tenant, domain.0).await;
         Ok(Json(wire(shared, &*view.map_err(domain_problem)?)))
     }
 
@@ -196,7 +201,11 @@ impl Domains {
         Data(shared): SharedData<'_>,
     ) -> Result<Json<DomainWire>, Problem> {
         let tenant = signed_in.session.tenant;
-        shared.platform.rotate_dkim(tenant, domain.0).await.map_err(domain_problem)?;
+        shared
+            .platform
+            .rotate_dkim(signed_in.by(), tenant, domain.0)
+            .await
+            .map_err(domain_problem)?;
         Ok(Json(wire(shared, &*own_domain(shared, tenant, domain.0)?)))
     }
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use actors::SessionView;
+use model::By;
 use poem::{FromRequest, Request, RequestBody, Result};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
@@ -40,6 +41,13 @@ pub(crate) struct SignedIn {
     pub secret: String,
     /// From where it is used.
     pub address: IpAddr,
+}
+
+impl SignedIn {
+    /// What is asked for is recorded to come of.
+    pub(crate) fn by(&self) -> By {
+        By::User(self.session.user)
+    }
 }
 
 impl<'a> FromRequest<'a> for Visitor {

@@ -154,14 +154,24 @@ async fn no_operation_without_a_good_key() {
     let objects = Objects::of(&world).await;
     let revoked = world
         .platform
-        .create_api_key(world.tenant, world.app, NewApiKey::new("gone", &Scope::ALL, 100))
+        .create_api_key(
+            model::By::CommandLine,
+            world.tenant,
+            world.app,
+            NewApiKey::new("gone", &Scope::ALL, 100),
+        )
         .await
         .unwrap();
-    world.platform.revoke_api_key(world.tenant, world.app, revoked.id).await.unwrap();
+    world
+        .platform
+        .revoke_api_key(model::By::CommandLine, world.tenant, world.app, revoked.id)
+        .await
+        .unwrap();
     let soon = START.plus(Duration::from_secs(1));
     let expired = world
         .platform
         .create_api_key(
+            model::By::CommandLine,
             world.tenant,
             world.app,
             NewApiKey { expires_at: Some(soon), ..NewApiKey::new("old", &Scope::ALL, 100) },

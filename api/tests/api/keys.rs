@@ -159,7 +159,11 @@ async fn a_key_works_from_its_networks_alone() {
             ],
             ..NewApiKey::new("bound", &[Scope::EmailRead], 100)
         };
-        let made = world.platform.create_api_key(world.tenant, world.app, bound).await.unwrap();
+        let made = world
+            .platform
+            .create_api_key(model::By::CommandLine, world.tenant, world.app, bound)
+            .await
+            .unwrap();
         let mut stream = TcpStream::connect(address).await.unwrap();
         // What a header says of where it comes from is nobody's word but the caller's.
         let head = format!(

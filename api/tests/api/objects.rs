@@ -34,9 +34,17 @@ impl Objects {
         let suppressed = json!({ "email": "grace+news@reader.test" });
         world.post("/v1/suppressions", &suppressed).await.expect(201);
         let key = NewApiKey::new("of objects", &[Scope::EmailRead], 10);
-        let key = world.platform.create_api_key(world.tenant, world.app, key).await.unwrap();
+        let key = world
+            .platform
+            .create_api_key(model::By::CommandLine, world.tenant, world.app, key)
+            .await
+            .unwrap();
         let name = DomainName::parse(&format!("d{}.objects.test", key.prefix[7..].to_lowercase()));
-        let domain = world.platform.add_domain(world.tenant, name.unwrap()).await.unwrap();
+        let domain = world
+            .platform
+            .add_domain(model::By::CommandLine, world.tenant, name.unwrap())
+            .await
+            .unwrap();
         Self {
             letter: letter_to(world, domain).await.to_string(),
             app: world.app.to_string(),
@@ -99,7 +107,10 @@ async fn letter_to(world: &World, domain: DomainId) -> LetterId {
         cut: false,
     };
     let event = LetterEvent::LetterReceived(received);
-    let events = vec![NewEvent { id: EventId::from_bytes(*id.as_bytes()), data: event.encode() }];
+    let events = vec![NewEvent {
+        id: EventId::from_bytes(*id.as_bytes()),
+        data: event.encode(&model::By::CommandLine.into()),
+    }];
     let (stream, expected) = (StreamId::Letter(id), Version::NONE);
     let append = Append { stream, expected, at: START, events, content: Vec::new() };
     world.log.append(append).await.unwrap();

@@ -93,7 +93,11 @@ async fn a_key_that_is_bound_to_networks_is_bound_to_those_before_the_proxy() {
         allowed_addresses: vec!["198.51.100.0/24".parse().unwrap()],
         ..NewApiKey::new("bound", &[Scope::EmailRead], 100)
     };
-    let key = world.platform.create_api_key(world.tenant, world.app, bound).await.unwrap();
+    let key = world
+        .platform
+        .create_api_key(model::By::CommandLine, world.tenant, world.app, bound)
+        .await
+        .unwrap();
     let key = format!("x-api-key: {}\r\n", key.secret.reveal());
     for (forwarded_for, status) in
         [("198.51.100.9", 200), ("203.0.113.5", 401), ("198.51.100.9, 203.0.113.5", 401), ("", 401)]

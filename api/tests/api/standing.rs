@@ -39,7 +39,10 @@ async fn letter(world: &World, domain: DomainId, number: u8) -> LetterId {
     let seal =
         |plain: &[u8]| world.parts.vault.seal(Purpose::Letter, id.as_bytes(), plain).unwrap();
     let event = LetterEvent::LetterReceived(received);
-    let events = vec![NewEvent { id: EventId::from_bytes([number; 16]), data: event.encode() }];
+    let events = vec![NewEvent {
+        id: EventId::from_bytes([number; 16]),
+        data: event.encode(&model::By::CommandLine.into()),
+    }];
     let content = vec![seal(&head.to_bytes()), seal(b"From: ada@reader.test\r\n\r\nNo\xff\r\n")];
     let (stream, expected) = (StreamId::Letter(id), Version::NONE);
     world.log.append(Append { stream, expected, at: START, events, content }).await.unwrap();
@@ -79,7 +82,8 @@ async fn letters_are_listed_and_read_by_the_domains_owner_alone() {
     }
     // Of another domain, even of the same tenant, it is none.
     let other = DomainName::parse("other.acme.test").unwrap();
-    let other = world.platform.add_domain(world.tenant, other).await.unwrap();
+    let other =
+        world.platform.add_domain(model::By::CommandLine, world.tenant, other).await.unwrap();
     let path = format!("/portal/domains/{other}/letters/{}", ids[0]);
     assert_eq!(get(&world, &owner, &path).await.status, 404);
 }

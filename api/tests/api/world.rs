@@ -280,7 +280,10 @@ impl World {
 
     /// Another app, of the same tenant.
     pub(crate) async fn other_app(&self) -> AppId {
-        self.platform.create_app(self.tenant, NewApp::new("Other")).await.unwrap()
+        self.platform
+            .create_app(model::By::CommandLine, self.tenant, NewApp::new("Other"))
+            .await
+            .unwrap()
     }
 
     /// Another tenant, with an app.
@@ -371,8 +374,12 @@ pub(crate) fn request(method: Method, path: &str, key: &str) -> poem::RequestBui
 async fn tenant(platform: &Platform, email: &str) -> (TenantId, AppId) {
     let email = email.parse().unwrap();
     let password = Some(Password::new(PASSWORD));
-    let tenant = platform.create_tenant("Acme", email, password).await.unwrap();
-    (tenant, platform.create_app(tenant, NewApp::new("Shop")).await.unwrap())
+    let tenant =
+        platform.create_tenant(model::By::CommandLine, "Acme", email, password).await.unwrap();
+    (
+        tenant,
+        platform.create_app(model::By::CommandLine, tenant, NewApp::new("Shop")).await.unwrap(),
+    )
 }
 
 pub(crate) async fn key(
@@ -383,7 +390,7 @@ pub(crate) async fn key(
     per_minute: u32,
 ) -> String {
     let new = NewApiKey::new("key", scopes, per_minute);
-    let key = platform.create_api_key(tenant, app, new).await.unwrap();
+    let key = platform.create_api_key(model::By::CommandLine, tenant, app, new).await.unwrap();
     key.secret.reveal().to_owned()
 }
 
@@ -394,7 +401,10 @@ async fn verified_domain(
     tenant: TenantId,
     name: &str,
 ) {
-    let domain = platform.add_domain(tenant, DomainName::parse(name).unwrap()).await.unwrap();
+    let domain = platform
+        .add_domain(model::By::CommandLine, tenant, DomainName::parse(name).unwrap())
+        .await
+        .unwrap();
     let view = read.policies().domain(domain).unwrap();
     for record in platform.expected_records(&view) {
         match record.record_type {
@@ -402,6 +412,6 @@ async fn verified_domain(
             _ => dns.add_mx(&record.name, 10, "mx.lumora.test").unwrap(),
         }
     }
-    let view = platform.verify_domain(tenant, domain).await.unwrap();
+    let view = platform.verify_domain(model::By::CommandLine, tenant, domain).await.unwrap();
     assert_eq!(view.status, model::domain::DomainStatus::Verified, "{:?}", view.records);
 }

@@ -33,7 +33,8 @@ fn fold(given: &[DomainEvent]) -> Domain {
     let stream = crate::StreamId::Domain(crate::DomainId::from_bytes([9; 16]));
     let mut domain = Domain::default();
     for event in given {
-        let crate::Event::Domain(read) = crate::Event::decode(stream, &event.encode()).unwrap()
+        let crate::Event::Domain(read) =
+            crate::Event::decode(stream, &event.encode(&crate::By::CommandLine.into())).unwrap()
         else {
             panic!("a domain's event")
         };

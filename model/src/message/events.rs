@@ -43,6 +43,23 @@ events! {
     }
 }
 
+impl MessageEvent {
+    /// The recipient that it is about; `None`: it is about all.
+    pub const fn recipient(&self) -> Option<RecipientIndex> {
+        match self {
+            Self::Accepted(_) | Self::Scheduled(_) | Self::RetryRequested(_) => None,
+            Self::Suppressed(event) => Some(event.recipient),
+            Self::Delivered(event) => Some(event.attempt.recipient),
+            Self::Deferred(event) => Some(event.attempt.recipient),
+            Self::Bounced(event) => Some(event.attempt.recipient),
+            Self::Failed(event) => Some(event.recipient),
+            Self::Canceled(event) => Some(event.recipient),
+            Self::Returned(event) => Some(event.recipient),
+            Self::Complained(event) => Some(event.recipient),
+        }
+    }
+}
+
 /// A caller's label, shown in lists and statistics. Tags are kept with the events, for ever: they
 /// are for kinds of mail, not for people.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -3,7 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::events::{Accepted, MessageEvent};
-use crate::{ids::RecipientIndex, time::Timestamp};
+use crate::{
+    cause::{After, By, Cause},
+    ids::RecipientIndex,
+    time::Timestamp,
+};
 
 /// How a recipient stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -65,6 +69,8 @@ pub struct RecipientState {
     pub next_attempt_at: Timestamp,
     /// Whether it complained about the message.
     pub complained: bool,
+    /// The version of the last event about it: what comes next follows from that.
+    pub last_version: u64,
 }
 
 /// A message folded from its events. [`Message::default`] is one that was never accepted.
@@ -73,11 +79,14 @@ pub struct Message {
     accepted: Option<(Timestamp, Accepted)>,
     scheduled_until: Option<Timestamp>,
     recipients: Vec<RecipientState>,
+    /// Events so far, which is the version of the last.
+    version: u64,
 }
 
 impl Message {
     /// Takes in what happened at `at`.
     pub fn evolve(&mut self, event: &MessageEvent, at: Timestamp) {
+        self.version = self.version.saturating_add(1);
         match event {
             MessageEvent::Accepted(accepted) => {
                 let queued = RecipientState {
@@ -85,6 +94,7 @@ impl Message {
                     attempts: 0,
                     next_attempt_at: at,
                     complained: false,
+                    last_version: self.version,
                 };
                 self.recipients = vec![queued; accepted.recipients.len()];
                 self.accepted = Some((at, accepted.clone()));
@@ -93,6 +103,7 @@ impl Message {
                 self.scheduled_until = Some(scheduled.until);
                 for recipient in &mut self.recipients {
                     recipient.next_attempt_at = scheduled.until;
+                    recipient.last_version = self.version;
                 }
             }
             MessageEvent::Suppressed(suppressed) => {
@@ -125,12 +136,14 @@ impl Message {
             MessageEvent::Complained(complained) => {
                 if let Some(recipient) = self.recipients.get_mut(complained.recipient.as_usize()) {
                     recipient.complained = true;
+                    recipient.last_version = self.version;
                 }
             }
             MessageEvent::RetryRequested(_) => {
                 let open = |one: &&mut RecipientState| !one.status.is_final();
                 for recipient in self.recipients.iter_mut().filter(open) {
                     recipient.next_attempt_at = recipient.next_attempt_at.min(at);
+                    recipient.last_version = self.version;
                 }
             }
         }
@@ -139,6 +152,7 @@ impl Message {
     fn end(&mut self, recipient: RecipientIndex, status: RecipientStatus) {
         if let Some(recipient) = self.recipients.get_mut(recipient.as_usize()) {
             recipient.status = status;
+            recipient.last_version = self.version;
         }
     }
 
@@ -146,7 +160,22 @@ impl Message {
         if let Some(recipient) = self.recipients.get_mut(recipient.as_usize()) {
             recipient.status = status;
             recipient.attempts = attempts;
+            recipient.last_version = self.version;
         }
+    }
+
+    /// What `event`, which is `by` somebody or something and decided upon this state, comes of.
+    ///
+    /// What an attempt, the alarm or a report leads to follows from the last event about that
+    /// recipient: the one that made the attempt due, or the attempt that the report is about. What
+    /// somebody asked for follows from nothing but that.
+    pub fn cause(&self, event: &MessageEvent, by: By) -> Cause {
+        let follows = matches!(by, By::Attempt | By::Alarm | By::Report);
+        let last = event.recipient().filter(|_| follows).and_then(|index| {
+            let recipient = self.recipients.get(index.as_usize())?;
+            Some(After::Own(recipient.last_version))
+        });
+        Cause { by, after: last }
     }
 
     /// What was accepted, and when; `None` for a message that was not.

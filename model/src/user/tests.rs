@@ -40,7 +40,9 @@ fn user(given: &[(Timestamp, UserEvent)]) -> User {
     let stream = StreamId::User(UserId::from_bytes([9; 16]));
     let mut user = User::default();
     for (at, event) in given {
-        let Event::User(read) = Event::decode(stream, &event.encode()).unwrap() else {
+        let Event::User(read) =
+            Event::decode(stream, &event.encode(&crate::By::CommandLine.into())).unwrap()
+        else {
             panic!("a user's event")
         };
         assert_eq!(&read, event);

@@ -148,7 +148,8 @@ fn who_answered_is_recorded_and_the_text_only_sealed() {
     let then = Given::accepted(1).when(NOW, &tried([(0, outcome)]));
     let [MessageEvent::Delivered(event)] = then.events() else { panic!("{then:?}") };
     assert_eq!(event.attempt.peer, Some(peer));
-    let json = String::from_utf8(then.events()[0].encode().into()).unwrap();
+    let json =
+        String::from_utf8(then.events()[0].encode(&model::By::CommandLine.into()).into()).unwrap();
     assert!(!json.contains("in clear"), "{json}");
 }
 

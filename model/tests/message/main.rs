@@ -10,6 +10,7 @@
 
 mod accepting;
 mod attempts;
+mod causes;
 mod ending;
 mod properties;
 mod returning;

@@ -26,10 +26,13 @@ pub(crate) fn later(minutes: u64) -> Timestamp {
 /// The event after it was written and read.
 pub(crate) fn through_json(event: &MessageEvent) -> MessageEvent {
     let stream = StreamId::Message(MessageId::from_bytes([9; 16]));
-    match Event::decode(stream, &event.encode()).unwrap() {
+    match Event::decode(stream, &event.encode(&model::By::CommandLine.into())).unwrap() {
         Event::Message(read) => {
             assert_eq!(&read, event);
-            assert_eq!(read.encode(), event.encode());
+            assert_eq!(
+                read.encode(&model::By::CommandLine.into()),
+                event.encode(&model::By::CommandLine.into())
+            );
             read
         }
         other => panic!("{other:?}"),

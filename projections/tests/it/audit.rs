@@ -31,10 +31,14 @@ impl World {
             let session = KeyedHash(self.random.bytes());
             let idle_until = self.now.plus(Duration::from_hours(12));
             let started = SessionStarted { tenant, session, idle_until, expires_at: idle_until };
-            self.append(stream, UserEvent::from(started).encode());
-            self.append(stream, UserEvent::from(SessionExtended { session, idle_until }).encode());
+            self.append(stream, UserEvent::from(started).encode(&model::By::CommandLine.into()));
+            self.append(
+                stream,
+                UserEvent::from(SessionExtended { session, idle_until })
+                    .encode(&model::By::CommandLine.into()),
+            );
             let ended = SessionEnded { session, reason: SessionEnd::SignedOut };
-            self.append(stream, UserEvent::from(ended).encode());
+            self.append(stream, UserEvent::from(ended).encode(&model::By::CommandLine.into()));
         }
     }
 
@@ -44,9 +48,12 @@ impl World {
         let created = TemplateCreated { tenant, app, slug };
         let part =
             TemplateVersionAdded { version: 1, part: 1, parts: 1, profile: None, source: sealed() };
-        self.append(stream, TemplateEvent::from(created).encode());
-        self.append(stream, TemplateEvent::from(part).encode());
-        self.append(stream, TemplateEvent::from(TemplateDeleted {}).encode());
+        self.append(stream, TemplateEvent::from(created).encode(&model::By::CommandLine.into()));
+        self.append(stream, TemplateEvent::from(part).encode(&model::By::CommandLine.into()));
+        self.append(
+            stream,
+            TemplateEvent::from(TemplateDeleted {}).encode(&model::By::CommandLine.into()),
+        );
     }
 
     fn suppression(&mut self, tenant: TenantId, app: AppId) {
@@ -54,9 +61,9 @@ impl World {
         let recipient = KeyedHash(self.random.bytes());
         let (reason, address) = (SuppressionReason::Manual, Some(sealed()));
         let added = SuppressionAdded { tenant, app, recipient, reason, address };
-        self.append(stream, SuppressionEvent::from(added).encode());
+        self.append(stream, SuppressionEvent::from(added).encode(&model::By::CommandLine.into()));
         let removed = SuppressionRemoved { tenant, app, recipient };
-        self.append(stream, SuppressionEvent::from(removed).encode());
+        self.append(stream, SuppressionEvent::from(removed).encode(&model::By::CommandLine.into()));
     }
 
     /// Something happens in streams that are no tenant's, domain's or message's own.
@@ -66,7 +73,10 @@ impl World {
         let session = KeyedHash(self.random.bytes());
         let idle_until = self.now.plus(Duration::from_hours(12));
         let started = SessionStarted { tenant, session, idle_until, expires_at: idle_until };
-        self.append(StreamId::User(user), UserEvent::from(started).encode());
+        self.append(
+            StreamId::User(user),
+            UserEvent::from(started).encode(&model::By::CommandLine.into()),
+        );
         self.visit(tenant, user, 1);
         self.template(tenant, app);
         self.suppression(tenant, app);
@@ -74,7 +84,7 @@ impl World {
         let recipient = KeyedHash(self.random.bytes());
         let (reason, address) = (SuppressionReason::Bounce, Some(sealed()));
         let added = SuppressionAdded { tenant, app, recipient, reason, address };
-        self.append(stream, SuppressionEvent::from(added).encode());
+        self.append(stream, SuppressionEvent::from(added).encode(&model::By::CommandLine.into()));
         if let Some(domain) = self.domains.first().map(|(id, ..)| *id) {
             self.add_dkim_key(domain, "s9");
             self.retire_dkim_key(domain, "s9");

@@ -9,7 +9,7 @@ use eventlog::{
     Sealed, Store, StoreError, Vault, Version,
 };
 use model::{
-    ApiKeyId, AppId, DomainId, Event, EventId, InstanceId, MessageId, RecipientIndex, StreamId,
+    ApiKeyId, AppId, By, DomainId, Event, EventId, InstanceId, MessageId, RecipientIndex, StreamId,
     TemplateId, TenantId, Timestamp, UserId,
     address::{DomainName, EmailAddress, Mailbox},
     content::RecipientKind,
@@ -22,7 +22,7 @@ use model::{
     event::{KeyedHash, RecipientHash, SealedText, SecretHash},
     instance::{InstanceEvent, SitePaused, SiteResumed},
     message::{
-        Accept, AcceptedRecipient, Command, Facts, Message, MessageEvent, Report, SenderStanding,
+        Accept, AcceptedRecipient, Command, Facts, Message, Report, SenderStanding,
         SuppressionReason, Tag, TemplateUse, decide,
     },
     pause::Who,
@@ -230,7 +230,7 @@ impl World {
     }
 
     fn tenant_event(&mut self, tenant: TenantId, event: impl Into<TenantEvent>) {
-        self.append(StreamId::Tenant(tenant), event.into().encode());
+        self.append(StreamId::Tenant(tenant), event.into().encode(&model::By::CommandLine.into()));
     }
 
     pub(crate) fn add_tenant(&mut self) -> TenantId {
@@ -296,7 +296,7 @@ impl World {
     }
 
     fn domain_event(&mut self, domain: DomainId, event: impl Into<DomainEvent>) {
-        self.append(StreamId::Domain(domain), event.into().encode());
+        self.append(StreamId::Domain(domain), event.into().encode(&model::By::CommandLine.into()));
     }
 
     pub(crate) fn add_domain(&mut self, tenant: usize, name: &str) -> DomainId {
@@ -384,7 +384,7 @@ impl World {
                 } else {
                     SiteResumed { site, by }.into()
                 };
-                self.append(StreamId::Instance(this), event.encode());
+                self.append(StreamId::Instance(this), event.encode(&model::By::CommandLine.into()));
             }
         }
     }
@@ -464,7 +464,15 @@ impl World {
             return false;
         }
         let stream = StreamId::Message(self.messages[message].id);
-        let data = events.iter().map(MessageEvent::encode).collect();
+        let by = match command {
+            Command::Accept(accept) => By::Key(accept.key),
+            Command::Cancel | Command::RetryNow(_) => By::Operator,
+            Command::RecordAttempt(_) => By::Attempt,
+            Command::Expire => By::Alarm,
+            Command::RecordReturn(_) | Command::RecordComplaint(_) => By::Report,
+        };
+        let state = &self.messages[message].state;
+        let data = events.iter().map(|event| event.encode(&state.cause(event, by))).collect();
         self.append_with(stream, data, content);
         for event in &events {
             self.messages[message].state.evolve(event, self.now);

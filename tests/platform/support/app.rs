@@ -55,7 +55,7 @@ impl TestApp {
         let platform = &self.node().core().platform;
         let new = NewApiKey::new("another", scopes, rate_limit_per_minute);
         platform
-            .create_api_key(self.tenant, self.app, new)
+            .create_api_key(model::By::CommandLine, self.tenant, self.app, new)
             .await
             .unwrap()
             .secret
@@ -82,23 +82,27 @@ async fn sign_up(node: &Node, world: &World) -> (TenantId, AppId, String) {
     let core = node.core();
     let platform = &core.platform;
     let user = EmailAddress::parse("owner@acme.test").unwrap();
-    let tenant = platform.create_tenant("Acme", user, None).await.unwrap();
+    let tenant = platform.create_tenant(model::By::CommandLine, "Acme", user, None).await.unwrap();
     let sender = Mailbox::parse(SENDER).unwrap();
     let app = platform
-        .create_app(tenant, NewApp { default_sender: Some(sender), ..NewApp::new("Shop") })
+        .create_app(
+            model::By::CommandLine,
+            tenant,
+            NewApp { default_sender: Some(sender), ..NewApp::new("Shop") },
+        )
         .await
         .unwrap();
     let name = DomainName::parse(SENDING_DOMAIN).unwrap();
-    let domain = platform.add_domain(tenant, name).await.unwrap();
+    let domain = platform.add_domain(model::By::CommandLine, tenant, name).await.unwrap();
     let view = core.read.policies().domain(domain).unwrap();
     let records = platform.expected_records(&view);
     let records = records.iter().map(|r| (r.record_type, r.name.as_str(), r.value.as_str()));
     world.publish(records);
-    platform.verify_domain(tenant, domain).await.unwrap();
+    platform.verify_domain(model::By::CommandLine, tenant, domain).await.unwrap();
     let view = core.read.policies().domain(domain).unwrap();
     assert_eq!(serde_json::to_value(view.status).unwrap(), "verified", "{:?}", view.records);
     let new = NewApiKey::new("first", &Scope::ALL, 1_000_000);
-    let key = platform.create_api_key(tenant, app, new);
+    let key = platform.create_api_key(model::By::CommandLine, tenant, app, new);
     let secret = key.await.unwrap().secret.reveal().to_owned();
     (tenant, app, secret)
 }

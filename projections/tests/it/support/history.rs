@@ -151,7 +151,7 @@ impl World {
             cut: false,
         };
         let stream = StreamId::Letter(LetterId::from_bytes(self.random.bytes()));
-        self.append(stream, LetterEvent::from(received).encode());
+        self.append(stream, LetterEvent::from(received).encode(&model::By::CommandLine.into()));
     }
 
     fn random_pause(&mut self) {
