@@ -3,7 +3,7 @@
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use eventlog::HashPurpose;
-use model::{MessageId, Timestamp, event::KeyedHash};
+use model::{ApiKeyId, MessageId, Timestamp, event::KeyedHash, tenant::Scope};
 use projections::KeyView;
 use ractor::{Actor, ActorRef};
 use tokio::sync::oneshot;
@@ -136,6 +136,14 @@ impl Platform {
         }
         let scopes = key.scopes.intersection(permitted).copied().collect();
         Some(Arc::new(KeyView { scopes, ..KeyView::clone(&key) }))
+    }
+
+    /// Whether a key that was good still is, and may do this: for requests that last.
+    pub fn is_still_allowed(&self, key: ApiKeyId, scope: Scope, now: Timestamp) -> bool {
+        let read = &self.node().read;
+        let Some(key) = read.keys().get(key).filter(|key| key.is_usable(now)) else { return false };
+        let app = read.policies().app(key.app);
+        key.scopes.contains(&scope) && app.is_some_and(|app| app.permissions.contains(&scope))
     }
 
     /// Counts a request of `key`, and says whether it may go on.

@@ -192,6 +192,11 @@ fn finish(headers: &mut HeaderMap, id: &str, rate: &Rate) {
         headers.insert("ratelimit-remaining", decision.remaining.into());
         headers.insert("ratelimit-reset", decision.reset_s.into());
     }
+    // poem lets a stream be kept until it is asked for again; ours holds content.
+    let kind = headers.get(header::CONTENT_TYPE);
+    if kind.is_some_and(|kind| kind == "text/event-stream") {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
     // The charset says nothing about JSON (RFC 8259, section 11).
     let json = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     if json.is_some_and(|kind| kind.starts_with("application/json;")) {

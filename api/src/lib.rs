@@ -26,6 +26,7 @@ mod docs;
 mod document;
 mod edge;
 mod fields;
+mod following;
 mod json;
 mod operations;
 mod operator;
@@ -42,7 +43,7 @@ mod unsubscribe;
 mod variables;
 mod wire;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use poem::{Endpoint, Response, Route, RouteMethod};
 use poem_openapi::OpenApi as _;
@@ -57,6 +58,10 @@ pub use self::{
 
 /// The whole API as one endpoint.
 pub fn app(parts: ApiParts) -> impl Endpoint<Output = Response> {
+    wired(parts::Shared::new(parts))
+}
+
+fn wired(shared: Arc<parts::Shared>) -> impl Endpoint<Output = Response> {
     let mut routes = HashMap::new();
     operations::operations().add_routes(&mut routes);
     let routes = routes.into_iter().fold(Route::new(), |route, (path, methods)| {
@@ -67,5 +72,5 @@ pub fn app(parts: ApiParts) -> impl Endpoint<Output = Response> {
         route.at(path, methods)
     });
     let routes = operator::routes(unsubscribe::routes(docs::routes(routes)));
-    edge::Edge::new(routes, parts::Shared::new(parts))
+    edge::Edge::new(routes, shared)
 }

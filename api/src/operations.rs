@@ -1,6 +1,7 @@
 //! The operations, by subject: parse, ask, map. No rule of the product stands here.
 
 mod evidence;
+mod feed;
 mod insight;
 mod messages;
 mod sending;
@@ -18,9 +19,9 @@ use poem_openapi::Tags;
 use projections::QueryError;
 
 use self::{
-    evidence::EvidenceOperations, insight::InsightOperations, messages::MessageOperations,
-    sending::SendingOperations, suppressions::SuppressionOperations, system::SystemOperations,
-    templates::TemplateOperations,
+    evidence::EvidenceOperations, feed::FeedOperations, insight::InsightOperations,
+    messages::MessageOperations, sending::SendingOperations, suppressions::SuppressionOperations,
+    system::SystemOperations, templates::TemplateOperations,
 };
 use crate::{
     parts::Shared,
@@ -37,6 +38,7 @@ pub(crate) type Operations = (
     MessageOperations,
     EvidenceOperations,
     InsightOperations,
+    FeedOperations,
     TemplateOperations,
     SuppressionOperations,
     Accounts,
@@ -56,6 +58,7 @@ pub(crate) const fn operations() -> Operations {
         MessageOperations,
         EvidenceOperations,
         InsightOperations,
+        FeedOperations,
         TemplateOperations,
         SuppressionOperations,
         Accounts,

@@ -193,6 +193,106 @@ impl Asked for PageSize {
     }
 }
 
+/// The number of an event in the feed of its app; 0 is before the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Seq(pub u64);
+
+impl Seq {
+    /// What every program can count to: 2⁵³ − 1.
+    const MAX: u64 = (1 << 53) - 1;
+}
+
+impl Asked for Seq {
+    #[expect(clippy::cast_precision_loss, reason = "a schema's bounds are numbers of JSON")]
+    fn schema() -> MetaSchemaRef {
+        inline(MetaSchema {
+            minimum: Some(0.0),
+            maximum: Some(Self::MAX as f64),
+            default: Some(json!(0)),
+            example: Some(json!(1042)),
+            ..MetaSchema::new_with_format("integer", "int64")
+        })
+    }
+
+    fn read(text: &str) -> Result<Self, &'static str> {
+        let digits = text.len() <= 16 && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse().ok().filter(|number| digits && *number <= Self::MAX);
+        number.map(Self).ok_or("must be the number of an event, or 0")
+    }
+}
+
+/// How long to wait, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct WaitSeconds(pub u64);
+
+impl WaitSeconds {
+    /// Proxies give up on an answer after a minute, as a rule.
+    const MAX: u64 = 30;
+}
+
+impl Asked for WaitSeconds {
+    #[expect(clippy::cast_precision_loss, reason = "a schema's bounds are numbers of JSON")]
+    fn schema() -> MetaSchemaRef {
+        inline(MetaSchema {
+            minimum: Some(0.0),
+            maximum: Some(Self::MAX as f64),
+            default: Some(json!(0)),
+            example: Some(json!(20)),
+            ..MetaSchema::new_with_format("integer", "int32")
+        })
+    }
+
+    fn read(text: &str) -> Result<Self, &'static str> {
+        let number = text.parse().ok().filter(|number| *number <= Self::MAX);
+        number.map(Self).ok_or("must be a whole number from 0 to 30")
+    }
+}
+
+/// The `Last-Event-ID` header, by which a client of server-sent events goes on.
+pub(crate) struct LastEventId(Result<Option<Seq>, &'static str>);
+
+impl LastEventId {
+    const NAME: &'static str = "Last-Event-ID";
+
+    /// What was given; a bad value is noted and counts as absent.
+    pub(crate) fn take(self, findings: &mut Findings) -> Option<Seq> {
+        self.0.unwrap_or_else(|words| {
+            findings.add(Self::NAME, words);
+            None
+        })
+    }
+}
+
+impl<'a> ApiExtractor<'a> for LastEventId {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn param_in() -> Option<MetaParamIn> {
+        Some(MetaParamIn::Header)
+    }
+
+    fn param_schema_ref() -> Option<MetaSchemaRef> {
+        Some(Seq::schema())
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> Result<Self> {
+        let mut given = request.headers().get_all(Self::NAME).iter();
+        let text = match (given.next(), given.next()) {
+            (None, _) => return Ok(Self(Ok(None))),
+            (Some(value), None) => value.to_str().unwrap_or("-"),
+            (Some(_), Some(_)) => return Ok(Self(Err("is given more than once"))),
+        };
+        // Browsers send an empty one for "none".
+        Ok(Self(if text.is_empty() { Ok(None) } else { Seq::read(text).map(Some) }))
+    }
+}
+
 /// Where a page begins: opaque.
 pub(crate) struct Cursor(pub String);
 

@@ -6,9 +6,13 @@ use actors::{Clock, Platform};
 use eventlog::{EventLog, Notary, Vault};
 use poem::Request;
 use projections::ReadModels;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 
 use crate::{
+    following::Waiting,
     operator::OperatorToken,
     peer::Network,
     problem::{Code, Problem},
@@ -77,6 +81,14 @@ pub struct ApiOptions {
     pub max_connections_per_address: usize,
     /// Reads of content and read models at once; they occupy threads.
     pub max_reads: usize,
+    /// Long polls and streams of events at once, of all keys; the next one gets 503.
+    pub max_waiting: usize,
+    /// Those of one key; the next one gets 429.
+    pub max_waiting_per_key: usize,
+    /// How often a stream without events shows that it lives.
+    pub heartbeat: Duration,
+    /// How long a stream lasts; then the client connects again.
+    pub longest_stream: Duration,
     /// How long a read waits to see what was recorded before it.
     pub read_your_writes: Duration,
     /// How long requests under way may take once the server stops.
@@ -98,6 +110,10 @@ impl Default for ApiOptions {
             max_connections: 10_000,
             max_connections_per_address: 1_000,
             max_reads: 64,
+            max_waiting: 2_000,
+            max_waiting_per_key: 20,
+            heartbeat: Duration::from_secs(15),
+            longest_stream: Duration::from_hours(1),
             read_your_writes: Duration::from_secs(2),
             stop_within: Duration::from_secs(10),
         }
@@ -108,12 +124,25 @@ impl Default for ApiOptions {
 pub(crate) struct Shared {
     parts: ApiParts,
     reads: Arc<Semaphore>,
+    pub(crate) waiting: Waiting,
+    stopping: watch::Sender<bool>,
 }
 
 impl Shared {
     pub(crate) fn new(parts: ApiParts) -> Arc<Self> {
         let reads = Arc::new(Semaphore::new(parts.options.max_reads.max(1)));
-        Arc::new(Self { parts, reads })
+        let (waiting, stopping) = (Waiting::default(), watch::Sender::new(false));
+        Arc::new(Self { parts, reads, waiting, stopping })
+    }
+
+    /// The server stops: whoever waits is answered now.
+    pub(crate) fn stop_waiting(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Tells when the server stops.
+    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
     }
 
     /// Waits until everything that is recorded by now can be read: a caller must see its own write.

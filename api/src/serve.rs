@@ -38,7 +38,7 @@ use self::{
     worded::Worded,
 };
 use crate::{
-    parts::{ApiOptions, ApiParts},
+    parts::{ApiOptions, ApiParts, Shared},
     peer, protection,
 };
 
@@ -58,7 +58,8 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let options = parts.options.clone();
-    let app = crate::app(parts);
+    let shared = Shared::new(parts);
+    let app = crate::wired(Arc::clone(&shared));
     let local = listener.local_addr()?;
     let room = Arc::new(Semaphore::new(options.max_connections.max(1)));
     let (stop, stopped) = watch::channel(false);
@@ -96,6 +97,7 @@ pub async fn serve(
         }
     }
     drop(listener);
+    shared.stop_waiting();
     // Without a receiver there is no connection to tell.
     stop.send_replace(true);
     let all = async { while connections.join_next().await.is_some() {} };

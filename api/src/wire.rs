@@ -7,6 +7,7 @@ pub(crate) mod audit;
 pub(crate) mod compliance;
 pub(crate) mod domains;
 pub(crate) mod evidence;
+pub(crate) mod feed;
 pub(crate) mod keys;
 pub(crate) mod letters;
 pub(crate) mod logs;

@@ -27,6 +27,8 @@
 //! - **Logs and audit are lists of places**, some 4 bytes an event, in pieces of 256 to a row; pages
 //!   read the events from the log. Pieces are cut by their entries, not by positions, so an app with
 //!   one event in ten thousand has full pieces, too.
+//! - **The feed is a list of its own**, cut by number: the logs' pieces are found by their places,
+//!   and the nth event of an app could only be found by counting.
 //! - **Recipients share 4096 lists**, marked by 4 bytes of who it is: a list each would be a row for
 //!   each, and a search goes through a 4096th of all events.
 //! - **Statistics are packed by hour**: all recipient domains of an hour in one row.
@@ -49,6 +51,7 @@ mod codec;
 mod error;
 mod events;
 mod fact;
+mod feed;
 mod folds;
 mod follower;
 mod keys;
@@ -74,6 +77,7 @@ pub use alarms::{Alarm, AlarmCursor, Alarms, MAX_ALARMS, WaitingMessage};
 pub use alerts::{Affected, Alert, Alerts};
 pub use audit::{Audit, AuditCursor, AuditPage, AuditQuery, AuditRow, MAX_AUDIT_PAGE, event_kinds};
 pub use error::{Halt, OpenError, QueryError};
+pub use feed::{Feed, FeedPage, FeedRow, MAX_FEED_PAGE, News};
 pub use folds::Until;
 pub use keys::{KeyStatus, KeyView, Keys, LastUse};
 pub use letters::{LetterCursor, LetterView, Letters, MAX_LETTER_PAGE};

@@ -16,6 +16,7 @@ use crate::{
     alerts::{Alerts, AlertsProjection},
     audit::{Audit, AuditProjection},
     error::{Halt, OpenError, QueryError},
+    feed::{Feed, FeedProjection, Herald},
     folds::{Folds, Until},
     follower::{Follower, Standing, follow_to_the_head},
     keys::{Keys, KeysProjection},
@@ -48,6 +49,7 @@ const NAMES: &[&str] = &[
     "tls_sessions",
     "letters",
     "alerts",
+    "feed",
 ];
 
 /// How far a rebuild has come.
@@ -98,6 +100,7 @@ struct Shared {
     tls_sessions: TlsSessions,
     letters: Letters,
     alerts: Arc<Alerts>,
+    feed: Feed,
     standing: watch::Sender<Standing>,
     running: Mutex<Running>,
 }
@@ -302,6 +305,11 @@ impl ReadModels {
         &self.shared.alerts
     }
 
+    /// Events by app, numbered.
+    pub fn feed(&self) -> &Feed {
+        &self.shared.feed
+    }
+
     /// Every row of one read model, in the order of keys: length and bytes of the key, length and
     /// bytes of the value, lengths in four little-endian bytes. Equal logs give equal bytes. `None`
     /// when there is none of this name.
@@ -403,6 +411,7 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
     let templates = Arc::new(Templates::new(rows("template_sources")?));
     let suppressions = Arc::new(Suppressions::new(rows("suppressions")?, vault.clone()));
     let alerts = Arc::new(Alerts::default());
+    let herald = Arc::new(Herald::default());
     // In the order of their names above.
     let projections: Vec<Box<dyn Projection>> = vec![
         Box::new(KeysProjection::new(Arc::clone(&keys), vault.clone())),
@@ -419,9 +428,11 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
         Box::new(TlsSessionsProjection::default()),
         Box::new(LettersProjection),
         Box::new(AlertsProjection(Arc::clone(&alerts))),
+        Box::new(FeedProjection::new(Arc::clone(&herald))),
     ];
     let messages = Messages::new(rows("messages")?, Arc::clone(&log));
     let logs = Logs::new(rows("logs")?, Arc::clone(&log), messages.clone());
+    let feed = Feed::new(rows("feed")?, Arc::clone(&log), messages.clone(), herald);
     let (alarms, stats) = (Alarms::new(rows("alarms")?), Statistics::new(rows("stats")?));
     let audit = Audit::new(rows("audit")?, Arc::clone(&log));
     let tls_sessions = TlsSessions::new(rows("tls_sessions")?);
@@ -453,6 +464,7 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
             tls_sessions,
             letters,
             alerts,
+            feed,
             standing: watch::Sender::new(standing),
             running: Mutex::new(Running::Idle(Box::new(folds))),
         }),

@@ -23,6 +23,7 @@ mod delivered;
 mod dev;
 mod doctor;
 mod evidence;
+mod feed;
 mod idempotency;
 mod inbound;
 mod killed;

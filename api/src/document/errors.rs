@@ -19,7 +19,7 @@ pub(crate) struct Operation {
 }
 
 /// Every operation.
-pub(crate) const OPERATIONS: [Operation; 47] = [
+pub(crate) const OPERATIONS: [Operation; 49] = [
     Operation { id: "sendEmail", scope: Some(Scope::EmailSend), errors: SEND_ERRORS },
     Operation { id: "sendBatch", scope: Some(Scope::EmailSend), errors: SEND_ERRORS },
     Operation {
@@ -63,6 +63,8 @@ pub(crate) const OPERATIONS: [Operation; 47] = [
     },
     Operation { id: "listLogs", scope: Some(Scope::EmailRead), errors: QUERY_ERRORS },
     Operation { id: "getStats", scope: Some(Scope::EmailRead), errors: QUERY_ERRORS },
+    Operation { id: "listEvents", scope: Some(Scope::EmailRead), errors: QUERY_ERRORS },
+    Operation { id: "streamEvents", scope: Some(Scope::EmailRead), errors: QUERY_ERRORS },
     Operation {
         id: "createTemplate",
         scope: Some(Scope::TemplateWrite),
@@ -276,9 +278,15 @@ fn describe(response: &mut Map<String, Value>, descriptions: &Map<String, Value>
         let schema = Value::Object(response.clone());
         let schema = schema.pointer("/content/application~1json/schema/$ref");
         let words = schema.and_then(Value::as_str).and_then(|name| descriptions.get(name));
-        let words = words.cloned().unwrap_or_else(|| "The metrics.".into());
+        let streams = schema_of_stream(response).is_some();
+        let else_words = if streams { "The events, as they come." } else { "The metrics." };
+        let words = words.cloned().unwrap_or_else(|| else_words.into());
         response.insert("description".into(), words);
     }
+}
+
+fn schema_of_stream(response: &Map<String, Value>) -> Option<&Value> {
+    response.get("content")?.get("text/event-stream")
 }
 
 /// Adds an error to the answer of its status, which can have several.

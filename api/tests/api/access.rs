@@ -26,7 +26,7 @@ enum Needs {
 
 /// Every operation, and what it asks for. Said here once more on purpose: an operation that loses
 /// its lock by mistake loses it in the document too.
-const KNOWN: [(&str, Needs); 47] = [
+const KNOWN: [(&str, Needs); 49] = [
     ("sendEmail", Needs::Key(Scope::EmailSend)),
     ("sendBatch", Needs::Key(Scope::EmailSend)),
     ("cancelMessage", Needs::Key(Scope::EmailSend)),
@@ -34,6 +34,8 @@ const KNOWN: [(&str, Needs); 47] = [
     ("getMessageEvidence", Needs::Key(Scope::EmailRead)),
     ("listLogs", Needs::Key(Scope::EmailRead)),
     ("getStats", Needs::Key(Scope::EmailRead)),
+    ("listEvents", Needs::Key(Scope::EmailRead)),
+    ("streamEvents", Needs::Key(Scope::EmailRead)),
     ("createTemplate", Needs::Key(Scope::TemplateWrite)),
     ("listTemplates", Needs::Key(Scope::TemplateRead)),
     ("getTemplate", Needs::Key(Scope::TemplateRead)),

@@ -5,7 +5,7 @@
 
 mod cases;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use api::ApiOptions;
 use poem::{
@@ -44,6 +44,8 @@ impl Bench {
         let options = ApiOptions {
             max_body_bytes: MAX_BODY_BYTES,
             registration_open: true,
+            // Streams are read to their end.
+            longest_stream: Duration::from_millis(200),
             ..ApiOptions::default()
         };
         let world = World::start_with(options, |parts| parts).await;

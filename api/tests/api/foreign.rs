@@ -46,7 +46,8 @@ async fn filled(world: &World) -> (String, String) {
 fn queries(name: &str, world: &World, message: &str) -> Option<(String, &'static str)> {
     match name {
         // Bounds and forms: they name nothing.
-        "limit" | "from" | "to" | "interval" | "groupBy" | "type" | "version" | "cursor" => None,
+        "limit" | "after" | "waitSeconds" | "from" | "to" | "interval" | "groupBy" | "type"
+        | "version" | "cursor" => None,
         "messageId" => Some((message.to_owned(), "msg_01kb05yt7qe5tvnr4w8jhjkz2m")),
         "recipient" => Some(("ada@reader.test".to_owned(), "nobody@elsewhere.test")),
         "tag" => Some(("canary".to_owned(), "never-used")),

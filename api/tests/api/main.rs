@@ -17,6 +17,7 @@ mod described;
 mod domains;
 mod edges;
 mod faulty;
+mod feed;
 mod foreign;
 mod injection;
 mod keys;

@@ -14,17 +14,17 @@ use tokio::{
 use crate::world::{World, email};
 
 /// Longest wait for what must happen.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Served {
-    world: World,
+pub(crate) struct Served {
+    pub(crate) world: World,
     address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    serving: JoinHandle<std::io::Result<()>>,
+    pub(crate) stop: Option<oneshot::Sender<()>>,
+    pub(crate) serving: JoinHandle<std::io::Result<()>>,
 }
 
 impl Served {
-    async fn start(options: ApiOptions) -> Self {
+    pub(crate) async fn start(options: ApiOptions) -> Self {
         let world = World::start_with(options, |parts| parts).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -35,11 +35,11 @@ impl Served {
         Self { world, address, stop: Some(stop), serving }
     }
 
-    async fn connect(&self) -> TcpStream {
+    pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    fn head(&self, method_and_path: &str, headers: &str) -> String {
+    pub(crate) fn head(&self, method_and_path: &str, headers: &str) -> String {
         format!(
             "{method_and_path} HTTP/1.1\r\nhost: localhost\r\nx-api-key: {}\r\n{headers}\r\n",
             self.world.key
@@ -48,7 +48,7 @@ impl Served {
 }
 
 /// All that comes until the other side closes.
-async fn rest(stream: &mut TcpStream) -> String {
+pub(crate) async fn rest(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let read = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await;
     // A reset is an end, too.
@@ -57,7 +57,7 @@ async fn rest(stream: &mut TcpStream) -> String {
 }
 
 /// What comes until `mark`.
-async fn until(stream: &mut TcpStream, mark: &str) -> String {
+pub(crate) async fn until(stream: &mut TcpStream, mark: &str) -> String {
     let mut text = String::new();
     let mut chunk = [0; 4_096];
     while !text.contains(mark) {

@@ -203,7 +203,10 @@ pub(crate) fn email_with(changes: Value) -> Value {
 
 impl World {
     pub(crate) async fn start() -> Self {
-        Self::start_with(ApiOptions::default(), |parts| parts).await
+        // Streams are read to their end.
+        let longest_stream = Duration::from_millis(200);
+        let options = ApiOptions { longest_stream, ..ApiOptions::default() };
+        Self::start_with(options, |parts| parts).await
     }
 
     pub(crate) async fn start_with(

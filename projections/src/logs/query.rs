@@ -106,6 +106,21 @@ pub struct LogRow {
     pub head: ContentLocation,
 }
 
+impl LogRow {
+    /// `None` for an event that logs do not show.
+    pub(crate) fn of(message: MessageId, view: EventView, head: ContentLocation) -> Option<Self> {
+        Some(Self {
+            id: view.id,
+            message,
+            at: view.at,
+            position: view.position,
+            kind: LogKind::of(&view.event)?,
+            event: view.event,
+            head,
+        })
+    }
+}
+
 /// Some rows, and where to go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
@@ -237,7 +252,7 @@ impl Logs {
         let fits = accepted.app == app
             && query.tag.as_ref().is_none_or(|tag| accepted.tags.contains(tag))
             && query.recipient.is_none_or(|wanted| is_about(&view.event, accepted, &wanted));
-        Ok(log_row(message, view, *head).filter(|_| fits))
+        Ok(LogRow::of(message, view, *head).filter(|_| fits))
     }
 
     /// The events of one message need no index: they stand together.
@@ -274,7 +289,7 @@ impl Logs {
                 page.next = last.map(|place| LogCursor { app, place });
                 break;
             }
-            page.rows.extend(log_row(message, view.clone(), history.head));
+            page.rows.extend(LogRow::of(message, view.clone(), history.head));
         }
         Ok(page)
     }
@@ -282,19 +297,6 @@ impl Logs {
 
 /// Places, and whether each may fit.
 type Places = Box<dyn Iterator<Item = Result<(Place, bool), QueryError>>>;
-
-/// `None` for an event that logs do not show.
-fn log_row(message: MessageId, view: EventView, head: ContentLocation) -> Option<LogRow> {
-    Some(LogRow {
-        id: view.id,
-        message,
-        at: view.at,
-        position: view.position,
-        kind: LogKind::of(&view.event)?,
-        event: view.event,
-        head,
-    })
-}
 
 const fn damaged() -> QueryError {
     QueryError::Damaged { table: NAME }

@@ -11,6 +11,7 @@
 
 mod alarms;
 mod audit;
+mod feed;
 mod follower;
 mod log_engine;
 mod logs;
