@@ -309,6 +309,15 @@ pub(crate) enum LogCommand {
         #[command(flatten)]
         config: ConfigArguments,
     },
+    /// Say why an event happened: what led to it, what led to that, back to who began it. Works
+    /// beside a running server.
+    Why {
+        /// Its id, or its position.
+        #[arg(value_name = "EVENT_ID|POSITION")]
+        event: evidence::Named,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
     /// Counts, sizes and positions.
     Stats {
         #[command(flatten)]

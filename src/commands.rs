@@ -2,6 +2,7 @@
 
 mod administration;
 mod alerts;
+mod ask;
 mod dev;
 mod doctor;
 mod document;
@@ -31,7 +32,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::App(command) => in_runtime(administration::app(command)),
         Command::Key(command) => in_runtime(administration::key(command)),
         Command::Domain(command) => in_runtime(administration::domain(command)),
-        Command::Log(command) => in_runtime(async { log::run(command) }),
+        Command::Log(command) => in_runtime(log::run(command)),
         Command::Alerts { output } => in_runtime(alerts::run(output)),
         Command::Letters(command) => in_runtime(letters::run(command)),
         Command::Doctor(arguments) => in_runtime(doctor::run(arguments)),

@@ -1,8 +1,9 @@
-//! What those who run the server ask of it while it runs: the queue, trying again, pauses.
+//! What those who run the server ask of it while it runs: the queue, trying again, pauses, and what
+//! led to an event.
 //!
-//! Not in the document: `lumora queue` is the caller, and it comes with the server. It shows a token
-//! that the server writes at each start into its data directory, in a file that only its owner
-//! reads, and it must come from this very host.
+//! Not in the document: `lumora queue` and `lumora log why` are the callers, and they come with the
+//! server. They show a token that the server writes at each start into its data directory, in a file
+//! that only its owner reads, and they must come from this very host.
 //!
 //! # Why
 //! - **A token in a file rather than an account**: whoever may read the data directory holds every
@@ -40,8 +41,10 @@ use crate::{
     reading::Reader,
 };
 
-/// Where all of it is.
+/// Where most of it is.
 const PREFIX: &str = "/operator/queue";
+/// Where it is told what led to an event.
+const LOG_WHY: &str = "/operator/log/why/:event";
 /// Rows without a wish.
 const DEFAULT_ROWS: usize = 50;
 /// Most sites of an answer.
@@ -71,6 +74,7 @@ pub(crate) fn routes(route: Route) -> Route {
         .at(PREFIX, get(Ask::List))
         .at(format!("{PREFIX}/sites"), get(Ask::Sites))
         .at(format!("{PREFIX}/messages/:message"), get(Ask::Why))
+        .at(LOG_WHY, get(Ask::Causes))
         .at(format!("{PREFIX}/retry"), post(Ask::Retry))
         .at(format!("{PREFIX}/pause"), post(Ask::Pause))
         .at(format!("{PREFIX}/resume"), post(Ask::Resume))
@@ -82,6 +86,7 @@ enum Ask {
     List,
     Sites,
     Why,
+    Causes,
     Retry,
     Pause,
     Resume,
@@ -102,6 +107,7 @@ impl Endpoint for Ask {
             Self::List => list(&request, &shared).await?,
             Self::Sites => sites(&request, &shared).await?,
             Self::Why => why(&request, &shared).await?,
+            Self::Causes => causes(&request, &shared).await?,
             Self::Retry => {
                 retry(read(&request, &mut body, &shared, Order::retry).await?, &shared).await?
             }
@@ -337,6 +343,19 @@ async fn why(request: &Request, shared: &Arc<Shared>) -> Result<Value, Problem> 
         let now = shared.clock.now();
         let shown = Reader::new(shared).message(&explained.view, now, None);
         Ok(answers::why(&explained, &shown.recipients, now))
+    });
+    answer.await
+}
+
+async fn causes(request: &Request, shared: &Arc<Shared>) -> Result<Value, Problem> {
+    let event = request.raw_path_param("event").unwrap_or_default();
+    let unknown = || Problem::new(Code::NotFound).saying("There is no such event.");
+    let event: evidence::Named = event.parse().map_err(|_| unknown())?;
+    let answer = shared.reading(move |shared| {
+        let trail = evidence::why(shared.log.as_ref(), event)
+            .map_err(|error| Problem::internal("the causes of an event cannot be told", &error))?;
+        let trail = trail.ok_or_else(unknown)?;
+        serde_json::to_value(trail).map_err(|error| Problem::internal("no JSON", &error))
     });
     answer.await
 }

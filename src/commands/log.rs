@@ -2,6 +2,7 @@
 
 mod reclassify;
 mod signed;
+mod why;
 
 use eventlog::{EventLog as _, Log, LogOptions, Position, Recorded};
 use model::StreamId;
@@ -13,7 +14,7 @@ use crate::cli::{ConfigArguments, LogCommand};
 /// Events read at a time.
 const PAGE: usize = 1_000;
 
-pub(super) fn run(command: LogCommand) -> Result<(), Failure> {
+pub(super) async fn run(command: LogCommand) -> Result<(), Failure> {
     match command {
         LogCommand::Tail { lines, output } => {
             let log = open(&output.config)?;
@@ -44,6 +45,7 @@ pub(super) fn run(command: LogCommand) -> Result<(), Failure> {
             print_line(&format!("sled's files were made anew: {} events", rebuilt.events))
                 .map(|_| ())
         }
+        LogCommand::Why { event, output } => why::run(event, &output).await,
         LogCommand::Stats { output } => stats(&output.config, output.json),
         LogCommand::Rules => {
             let rules = model::delivery::BounceRules::shipped();

@@ -1,12 +1,9 @@
 //! `lumora queue …`, which asks the server that runs on the data directory.
 
-mod ask;
-
 use model::{MessageId, pause::Reason};
 use serde_json::{Map, Value, json};
 
-use self::ask::Server;
-use super::{Failure, Printed, load, print_json, print_line};
+use super::{Failure, Printed, ask::Server, load, print_json, print_line};
 use crate::cli::{FilterArguments, OutputArguments, QueueCommand, TargetArguments};
 
 /// Messages that one request names at the most; the server takes as many.
@@ -16,15 +13,15 @@ pub(super) async fn run(command: QueueCommand) -> Result<(), Failure> {
     match command {
         QueueCommand::List { filter, limit, output } => {
             let filter = query(&filter);
-            let answer = server(&output)?.get(&format!("?limit={limit}{filter}")).await?;
+            let answer = server(&output)?.get(&format!("/queue?limit={limit}{filter}")).await?;
             show(&output, &answer, listed)
         }
         QueueCommand::Sites { limit, output } => {
-            let answer = server(&output)?.get(&format!("/sites?limit={limit}")).await?;
+            let answer = server(&output)?.get(&format!("/queue/sites?limit={limit}")).await?;
             show(&output, &answer, sites)
         }
         QueueCommand::Why { message, output } => {
-            let answer = server(&output)?.get(&format!("/messages/{message}")).await?;
+            let answer = server(&output)?.get(&format!("/queue/messages/{message}")).await?;
             show(&output, &answer, why)
         }
         QueueCommand::Retry { messages, filter, output } => {
@@ -39,7 +36,7 @@ pub(super) async fn run(command: QueueCommand) -> Result<(), Failure> {
                     .map_err(|error| Failure::usage(format!("--reason: {error}")))?;
                 body.insert("reason".into(), reason.as_str().into());
             }
-            let answer = server(&output)?.post("/pause", &body.into()).await?;
+            let answer = server(&output)?.post("/queue/pause", &body.into()).await?;
             show(&output, &answer, |answer| {
                 std::iter::once("paused; what is paused now:".to_owned())
                     .chain(pauses(answer))
@@ -47,7 +44,7 @@ pub(super) async fn run(command: QueueCommand) -> Result<(), Failure> {
             })
         }
         QueueCommand::Resume { target, output } => {
-            let answer = server(&output)?.post("/resume", &named(&target).into()).await?;
+            let answer = server(&output)?.post("/queue/resume", &named(&target).into()).await?;
             show(&output, &answer, |answer| {
                 let was_paused = answer["wasPaused"] == true;
                 vec![if was_paused { "resumed" } else { "it was not paused" }.to_owned()]
@@ -69,7 +66,7 @@ async fn retry(
     let mut retried = 0;
     if !messages.is_empty() {
         for some in messages.chunks(MESSAGES_AT_ONCE) {
-            let answer = server.post("/retry", &json!({ "messages": some })).await?;
+            let answer = server.post("/queue/retry", &json!({ "messages": some })).await?;
             retried += count(&answer);
         }
         return Ok(retried);
@@ -80,7 +77,7 @@ async fn retry(
         return Err(Failure::usage("name messages, or --tenant, --domain or --site"));
     }
     loop {
-        let answer = server.post("/retry", &body.clone().into()).await?;
+        let answer = server.post("/queue/retry", &body.clone().into()).await?;
         retried += count(&answer);
         let Some(Value::String(next)) = answer.get("next") else { return Ok(retried) };
         body.insert("after".into(), next.clone().into());

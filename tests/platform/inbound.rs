@@ -21,7 +21,7 @@ use crate::support::{
     world::World,
 };
 
-const HOSTNAME: &str = "mx.lumora.test";
+pub(crate) const HOSTNAME: &str = "mx.lumora.test";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn start() -> (TestApp, SocketAddr) {
@@ -50,7 +50,7 @@ async fn talk(address: SocketAddr, text: &[u8]) -> Vec<String> {
 }
 
 /// Brings a message to `to`; the reply to RCPT and that to the final dot.
-async fn bring(address: SocketAddr, to: &str, message: &str) -> (String, String) {
+pub(crate) async fn bring(address: SocketAddr, to: &str, message: &str) -> (String, String) {
     let text = format!(
         "EHLO mx.reader.test\r\nMAIL FROM:<>\r\nRCPT TO:<{to}>\r\nDATA\r\n{}\r\n.\r\nQUIT\r\n",
         message.replace('\n', "\r\n")
@@ -59,7 +59,7 @@ async fn bring(address: SocketAddr, to: &str, message: &str) -> (String, String)
     (codes[3].clone(), codes.get(5).cloned().unwrap_or_default())
 }
 
-fn status_report(recipient: &str, status: &str, words: &str) -> String {
+pub(crate) fn status_report(recipient: &str, status: &str, words: &str) -> String {
     format!(
         "From: MAILER-DAEMON@reader.test\nMIME-Version: 1.0\n\
          Content-Type: multipart/report; report-type=delivery-status; boundary=b\n\n\

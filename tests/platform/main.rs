@@ -16,6 +16,7 @@
 mod alerts;
 mod canary;
 mod cancel;
+mod causes;
 mod commands;
 mod dead_first_mx;
 mod deferred;

@@ -174,14 +174,15 @@ async fn nobody_but_an_operator_gets_at_the_queue() {
     let live = world.session().await;
     let site = Paused::Site(DomainName::parse("reader.test").unwrap());
     for (method, path) in [
-        (Method::GET, ""),
-        (Method::GET, "/sites"),
-        (Method::GET, "/messages/msg_01kb05yt7qe5tvnr4w8jhjkz2m"),
-        (Method::POST, "/retry"),
-        (Method::POST, "/pause"),
-        (Method::POST, "/resume"),
+        (Method::GET, "/queue"),
+        (Method::GET, "/queue/sites"),
+        (Method::GET, "/queue/messages/msg_01kb05yt7qe5tvnr4w8jhjkz2m"),
+        (Method::POST, "/queue/retry"),
+        (Method::POST, "/queue/pause"),
+        (Method::POST, "/queue/resume"),
+        (Method::GET, "/log/why/1"),
     ] {
-        let uri = format!("/operator/queue{path}");
+        let uri = format!("/operator{path}");
         let bare = || {
             let request = Request::builder().method(method.clone()).uri_str(&uri);
             request.content_type("application/json")

@@ -28,7 +28,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// The one that the configuration means.
+    /// The one that the configuration means. Paths are below `/operator`.
     pub(super) fn of(config: &Config) -> Result<Self, Failure> {
         let file = config.operator_file();
         let (address, token) = find(&file)?;
@@ -46,7 +46,7 @@ impl Server {
     async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let body = body.map(Value::to_string).unwrap_or_default();
         let head = format!(
-            "{method} /operator/queue{path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\
+            "{method} /operator{path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\
              content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
             self.address,
             self.token,
