@@ -320,6 +320,10 @@ pub(crate) enum LogCommand {
     },
     /// Counts, sizes and positions.
     Stats {
+        /// Count what became of every recipient anew from the log alone, hold statistics and alarms
+        /// against it, and exit 1 naming tenant and day where they differ.
+        #[arg(long)]
+        check: bool,
         #[command(flatten)]
         output: OutputArguments,
     },

@@ -81,6 +81,15 @@ impl Core {
         Ok(Self { log, vault, notary, read, platform })
     }
 
+    /// What renders `/metrics`.
+    pub fn metrics(&self) -> api::RenderMetrics {
+        let (log, platform) = (Arc::clone(&self.log), self.platform.clone());
+        let (read, metrics) = (self.read.clone(), telemetry::metrics());
+        Arc::new(move || {
+            telemetry::render(metrics, &log.health(), &platform, &read, SystemClock.now())
+        })
+    }
+
     /// Finishes what is under way, at most until `drain` is over, and closes everything.
     pub async fn close(self, drain: Duration) -> Result<(), Failure> {
         self.platform.stop(drain).await;
@@ -235,13 +244,7 @@ impl Node {
                 registration_open: config.portal.registration == Registration::Open,
                 ..api::ApiOptions::default()
             },
-            metrics: {
-                let (log, platform) = (Arc::clone(&core.log), core.platform.clone());
-                let read = core.read.clone();
-                Arc::new(move || {
-                    telemetry::render(metrics, &log.health(), &platform, read.alerts())
-                })
-            },
+            metrics: core.metrics(),
         };
         let (stop_serving, stopped) = oneshot::channel::<()>();
         let (ended_tx, ended) = watch::channel(false);

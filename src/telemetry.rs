@@ -4,9 +4,10 @@ use std::{fmt::Write as _, sync::OnceLock, time::Duration};
 
 use actors::{Platform, SiteFigures};
 use eventlog::Health;
-use metrics::{counter, gauge};
+use metrics::counter;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use projections::Alerts;
+use model::Timestamp;
+use projections::ReadModels;
 use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan};
 
 /// How many alerts are open, by `kind`.
@@ -59,17 +60,14 @@ pub(crate) async fn upkeep(handle: &'static PrometheusHandle) {
 }
 
 /// Everything that is counted, as Prometheus text, with what the log counts of itself, the
-/// connections of the busiest sites and the alerts that are open.
+/// connections of the busiest sites, whether anybody is lost, and the alerts that are open.
 pub(crate) fn render(
     handle: &PrometheusHandle,
     log: &Health,
     platform: &Platform,
-    alerts: &Alerts,
+    read: &ReadModels,
+    now: Timestamp,
 ) -> String {
-    for (trouble, open) in alerts.counts() {
-        let open = u32::try_from(open).unwrap_or(u32::MAX);
-        gauge!(OPEN_ALERTS, "kind" => trouble.as_str()).set(open);
-    }
     counter!("lumora_log_appends_total").absolute(log.appends);
     counter!("lumora_log_events_total").absolute(log.events);
     counter!("lumora_log_failures_total").absolute(log.failures);
@@ -77,7 +75,38 @@ pub(crate) fn render(
     counter!("lumora_log_content_syncs_total").absolute(log.content_syncs);
     let mut text = handle.render();
     write_sites(&mut text, &platform.busiest_sites(MOST_SITES));
+    write_conservation(&mut text, read, now);
     text
+}
+
+/// Whether anybody is lost, of all times; who is overdue, and which alerts are open. What is read
+/// when it is asked for needs no recorder, and that of this process may serve several nodes.
+fn write_conservation(text: &mut String, read: &ReadModels, now: Timestamp) {
+    let alarms = read.alarms();
+    let told = alarms.conservation().and_then(|sums| Ok((sums, alarms.overdue(now)?)));
+    let (sums, overdue) = match told {
+        Ok(told) => told,
+        Err(error) => return tracing::error!(%error, "the alarms cannot be read"),
+    };
+    let messages: u64 = overdue.values().map(|overdue| overdue.count).sum();
+    for (name, value) in [
+        ("lumora_recipients_accepted", sums.accepted),
+        ("lumora_recipients_ended", sums.ended),
+        ("lumora_recipients_in_flight", sums.in_flight),
+        ("lumora_recipients_difference", sums.difference()),
+        ("lumora_messages_overdue", messages),
+    ] {
+        // A string takes whatever is written.
+        writeln!(text, "# TYPE {name} gauge\n{name} {value}\n").ok();
+    }
+    writeln!(text, "# TYPE {OPEN_ALERTS} gauge").ok();
+    let counts = read.alerts().counts();
+    let counts = counts.iter().map(|(trouble, open)| (trouble.as_str(), *open));
+    // One for each tenant.
+    for (kind, open) in counts.chain([("overdue", overdue.len())]) {
+        writeln!(text, "{OPEN_ALERTS}{{kind=\"{kind}\"}} {open}").ok();
+    }
+    text.push('\n');
 }
 
 /// Not by the recorder, which would keep the name of every site that was ever among the busiest.

@@ -13,6 +13,7 @@
 
 pub mod address;
 pub mod cause;
+pub mod conservation;
 pub mod content;
 pub mod delivery;
 pub mod domain;

@@ -1,9 +1,17 @@
 //! When each unfinished message must be looked at again: so that no crash leaves one waiting for
 //! ever.
 
+mod balance;
+mod overdue;
+
 use eventlog::Scan;
 use model::{DomainId, MessageId, RecipientIndex, StreamId, TenantId, Timestamp, message::Step};
 
+use self::balance::Gathered;
+pub use self::{
+    balance::Conservation,
+    overdue::{OVERDUE_AFTER, OVERDUE_TO_DO, Overdue},
+};
 use crate::{
     codec::{Malformed, Reader, join, put_varint},
     error::{Halt, QueryError},
@@ -288,7 +296,10 @@ impl Waiting {
 }
 
 /// Folds the alarms.
-pub(crate) struct AlarmsProjection;
+#[derive(Default)]
+pub(crate) struct AlarmsProjection {
+    gathered: Gathered,
+}
 
 impl AlarmsProjection {
     fn begin(message: MessageId, origin: &Origin, round: &mut Round<'_>) -> Result<(), Halt> {
@@ -319,16 +330,22 @@ impl Projection for AlarmsProjection {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
         let StreamId::Message(message) = fact.recorded.stream else { return Ok(()) };
         let step = match fact.known {
-            Known::Began(origin) => return Self::begin(message, origin, round),
+            Known::Began(origin) => {
+                self.gathered.begin(origin);
+                return Self::begin(message, origin, round);
+            }
             Known::Went(step) => step,
             Known::Other(_) => return Ok(()),
         };
+        if let Some(origin) = fact.origin {
+            self.gathered.step(origin, step);
+        }
         let key = waiting_key(message);
         // No row: the message has ended, and nothing that comes late wakes it again.
         let Some(row) = round.edit(&key)? else { return Ok(()) };
@@ -336,6 +353,9 @@ impl Projection for AlarmsProjection {
         let before = Alarm { at: waiting.alarm, message };
         let open_before = waiting.open.len();
         waiting.evolve(step, fact.recorded.at);
+        if let Some(origin) = fact.origin {
+            self.gathered.close(origin, open_before.saturating_sub(waiting.open.len()));
+        }
         let Some(at) = waiting.next() else {
             round.delete(key);
             round.delete(before.key());
@@ -353,5 +373,13 @@ impl Projection for AlarmsProjection {
             round.put(Alarm { at, message }.key(), alarm_value(origin, &waiting.open));
         }
         Ok(())
+    }
+
+    fn settle(&mut self, round: &mut Round<'_>) -> Result<(), Halt> {
+        self.gathered.settle(round)
+    }
+
+    fn forget(&mut self) {
+        self.gathered.forget();
     }
 }

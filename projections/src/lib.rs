@@ -34,6 +34,8 @@
 //! - **Statistics are packed by hour**: all recipient domains of an hour in one row.
 //! - **How a message began is kept in a bounded memory, and read from the log again when it is not
 //!   there.** Without it, logs and statistics would each keep a row for every open message.
+//! - **The alarms count, too**: recipients that were accepted, that ended and that are open, by app
+//!   and hour. Two read models that count by different ways show that nobody is lost.
 //! - **Recipients count in the hour in which their message was accepted**, so that for every range
 //!   what was accepted equals what ended plus what is in flight.
 //! - **Far from the log's end all cores read ahead**: blocks are decompressed, their chain is
@@ -73,7 +75,10 @@ mod suppressions;
 mod templates;
 mod tls_sessions;
 
-pub use alarms::{Alarm, AlarmCursor, Alarms, MAX_ALARMS, WaitingMessage};
+pub use alarms::{
+    Alarm, AlarmCursor, Alarms, Conservation, MAX_ALARMS, OVERDUE_AFTER, OVERDUE_TO_DO, Overdue,
+    WaitingMessage,
+};
 pub use alerts::{Affected, Alert, Alerts};
 pub use audit::{Audit, AuditCursor, AuditPage, AuditQuery, AuditRow, MAX_AUDIT_PAGE, event_kinds};
 pub use error::{Halt, OpenError, QueryError};

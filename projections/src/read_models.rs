@@ -416,7 +416,7 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
     let projections: Vec<Box<dyn Projection>> = vec![
         Box::new(KeysProjection::new(Arc::clone(&keys), vault.clone())),
         Box::new(PoliciesProjection::new(Arc::clone(&policies), vault.clone())),
-        Box::new(AlarmsProjection),
+        Box::new(AlarmsProjection::default()),
         Box::new(MessagesProjection),
         Box::new(LogsProjection),
         Box::new(StatsProjection::default()),

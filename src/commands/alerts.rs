@@ -1,15 +1,23 @@
 //! `lumora alerts`: what of this server, or of its tenants' domains, receivers find wrong.
 
-use projections::{Alert, Policies};
+use actors::Clock as _;
+use model::{DomainId, TenantId};
+use projections::{Alert, OVERDUE_TO_DO, Overdue, Policies};
 use serde_json::{Value, json};
 
 use super::{Failure, administration::with_core, print_json, print_line};
-use crate::cli::OutputArguments;
+use crate::{cli::OutputArguments, clock::SystemClock};
 
 pub(super) async fn run(output: OutputArguments) -> Result<(), Failure> {
     let rows = with_core(&output.config, async |core| {
+        let overdue = core.read.alarms().overdue(SystemClock.now()).map_err(Failure::failed)?;
+        let mut rows: Vec<Value> = Vec::new();
+        for (tenant, overdue) in &overdue {
+            rows.push(overdue_row(*tenant, overdue, core.read.policies()));
+        }
         let alerts = core.read.alerts().all();
-        Ok(alerts.iter().map(|alert| row(alert, core.read.policies())).collect::<Vec<Value>>())
+        rows.extend(alerts.iter().map(|alert| row(alert, core.read.policies())));
+        Ok(rows)
     })
     .await?;
     if output.json {
@@ -19,6 +27,25 @@ pub(super) async fn run(output: OutputArguments) -> Result<(), Failure> {
         return print_line("no alert is open").map(|_| ());
     }
     rows.iter().try_for_each(|row| print_line(&words(row)).map(|_| ()))
+}
+
+/// The messages of one tenant that have expired and not ended.
+fn overdue_row(tenant: TenantId, overdue: &Overdue, policies: &Policies) -> Value {
+    let oldest = &overdue.oldest;
+    let domain = |id: &DomainId| {
+        let name = policies.domain(*id).map(|view| view.name.to_string());
+        json!({ "domain": id, "name": name, "tenant": tenant })
+    };
+    json!({
+        "kind": "overdue",
+        "site": oldest.receivers.first().map(|(name, _)| name),
+        "since": oldest.expires_at.to_string(),
+        "lastSeenAt": overdue.newest_expired_at.to_string(),
+        "count": overdue.count,
+        "message": oldest.alarm.message,
+        "domains": overdue.domains.iter().map(domain).collect::<Value>(),
+        "toDo": OVERDUE_TO_DO,
+    })
 }
 
 fn row(alert: &Alert, policies: &Policies) -> Value {

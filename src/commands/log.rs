@@ -1,5 +1,6 @@
 //! `lumora log …`: the record, read for audit.
 
+mod conservation;
 mod reclassify;
 mod signed;
 mod why;
@@ -46,7 +47,8 @@ pub(super) async fn run(command: LogCommand) -> Result<(), Failure> {
                 .map(|_| ())
         }
         LogCommand::Why { event, output } => why::run(event, &output).await,
-        LogCommand::Stats { output } => stats(&output.config, output.json),
+        LogCommand::Stats { check: true, output } => conservation::check(&output),
+        LogCommand::Stats { check: false, output } => stats(&output.config, output.json),
         LogCommand::Rules => {
             let rules = model::delivery::BounceRules::shipped();
             let text = serde_json::to_string_pretty(rules).map_err(Failure::failed)?;

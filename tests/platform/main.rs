@@ -18,6 +18,7 @@ mod canary;
 mod cancel;
 mod causes;
 mod commands;
+mod conserved;
 mod dead_first_mx;
 mod deferred;
 mod delivered;

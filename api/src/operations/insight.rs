@@ -152,7 +152,8 @@ impl InsightOperations {
         shared.settled().await;
         let stats = shared.reading(move |shared| {
             let stats = shared.read.stats().query(app, &query).map_err(query_problem)?;
-            Ok(StatsAnswer::from(stats))
+            let conservation = shared.read.alarms().conservation_of(app, stats.from, stats.to);
+            Ok(StatsAnswer::of(stats, conservation.map_err(query_problem)?))
         });
         stats.await.map(Json)
     }

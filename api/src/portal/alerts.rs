@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use poem::web::Data;
 use poem_openapi::{OpenApi, payload::Json};
-use projections::Alert;
+use projections::{Alert, OVERDUE_TO_DO, Overdue};
 
 use super::{SharedData, Topic, session::SignedIn};
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     reading::Reader,
     wire::{
         Time,
-        alerts::{AlertWire, AlertsAnswer},
+        alerts::{AlertKind, AlertWire, AlertsAnswer},
     },
 };
 
@@ -27,7 +27,8 @@ impl Alerts {
     ///
     /// The open alerts that concern your sending domains. One is open for each thing to mend and
     /// receiver, and closes by itself once that receiver takes your mail again. They are about set-up
-    /// and standing, never about recipients.
+    /// and standing, never about recipients. `overdue` tells that messages of yours have expired and
+    /// not ended 15 minutes later.
     #[oai(
         path = "/portal/alerts",
         method = "get",
@@ -44,10 +45,31 @@ impl Alerts {
         let answer = shared.reading(move |shared| {
             let mut reader = Reader::new(shared);
             let alerts = shared.read.alerts().of(tenant);
-            let data = alerts.iter().map(|alert| wire(shared, &mut reader, alert));
+            let overdue = shared.read.alarms().overdue(shared.clock.now());
+            let overdue = overdue.map_err(query_problem)?.remove(&tenant);
+            let overdue = overdue.map(|overdue| Ok(overdue_wire(shared, &overdue)));
+            let troubles = alerts.iter().map(|alert| wire(shared, &mut reader, alert));
+            let data = overdue.into_iter().chain(troubles);
             Ok(AlertsAnswer { data: data.collect::<Result<_, Problem>>()? })
         });
         answer.await.map(Json)
+    }
+}
+
+fn overdue_wire(shared: &Shared, overdue: &Overdue) -> AlertWire {
+    let policies = shared.read.policies();
+    let domains = overdue.domains.iter().filter_map(|domain| policies.domain(*domain));
+    let site = overdue.oldest.receivers.first();
+    AlertWire {
+        kind: AlertKind::Overdue,
+        site: site.map(|(domain, _)| domain.to_string()).unwrap_or_default(),
+        since: Time(overdue.oldest.expires_at),
+        last_seen_at: Time(shared.clock.now()),
+        count: overdue.count,
+        domains: domains.map(|view| view.name.to_string()).collect(),
+        to_do: OVERDUE_TO_DO.to_owned(),
+        message_id: overdue.oldest.alarm.message.to_string(),
+        last_response: None,
     }
 }
 

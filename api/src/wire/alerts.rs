@@ -12,13 +12,13 @@ use super::{Time, message::ResponseWire, time::EXAMPLE_TIME};
 pub(crate) struct AlertWire {
     /// What is to be mended.
     pub kind: AlertKind,
-    /// The receiver: the registered domain of its mail hosts.
+    /// The receiver: the registered domain of its mail hosts; with `overdue` a recipient's domain.
     pub site: String,
-    /// When your mail was first not taken for it.
+    /// When your mail was first not taken for it; with `overdue` when the first one expired.
     pub since: Time,
     /// When it last was not.
     pub last_seen_at: Time,
-    /// In how many attempts at recipients of yours.
+    /// In how many attempts at recipients of yours; with `overdue` how many messages.
     pub count: u64,
     /// Your sending domains whose mail it concerns, at most 100.
     pub domains: Vec<String>,
@@ -42,7 +42,7 @@ pub(crate) struct AlertsAnswer {
 /// What is to be mended: `authentication` (SPF, DKIM or DMARC of your domain), `reverse_dns` (the
 /// server's PTR record or EHLO name), `blocklist` (the server's address or your domain is listed, or
 /// in bad repute), `tls` (it is demanded and could not be had), `credentials` (the relay refuses the
-/// server's), or `other`.
+/// server's), `overdue` (messages have expired and not ended: a fault of the server), or `other`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(rename = "AlertKind", rename_all = "snake_case")]
 pub(crate) enum AlertKind {
@@ -51,6 +51,7 @@ pub(crate) enum AlertKind {
     Blocklist,
     Tls,
     Credentials,
+    Overdue,
     Other,
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use model::{Timestamp, delivery::BounceClass};
 use poem_openapi::{Enum, Object, types::Example};
-use projections::{Counts, GroupBy, Interval, Latency, Stats};
+use projections::{Conservation, Counts, GroupBy, Interval, Latency, Stats};
 
 use super::Time;
 
@@ -30,12 +30,30 @@ pub(crate) struct StatsAnswer {
     pub latency: LatencyWire,
     /// Recipients that have not ended.
     pub in_flight: u64,
+    /// That nobody is lost.
+    pub conservation: ConservationWire,
     /// The sums of each hour or day.
     pub series: Vec<BucketWire>,
     /// The sums of each group, the largest first, at most 1000; empty without `groupBy`.
     pub groups: Vec<GroupWire>,
     /// How many more groups there are.
     pub groups_left_out: u64,
+}
+
+/// Recipients of the same messages, counted another way: ends by events, who is in flight by whom the
+/// server still waits to try. `difference` is between `accepted` and `ended + inFlight`, and is 0 as
+/// long as nobody is lost or counted twice.
+#[derive(Object, Clone, Copy)]
+#[oai(rename = "Conservation", rename_all = "camelCase", example)]
+pub(crate) struct ConservationWire {
+    /// Taken over for delivery.
+    pub accepted: u64,
+    /// That have come to an end.
+    pub ended: u64,
+    /// That have not.
+    pub in_flight: u64,
+    /// By how much the first and the sum of the others differ.
+    pub difference: u64,
 }
 
 /// Numbers of recipients.
@@ -113,10 +131,12 @@ pub(crate) struct LatencyWire {
 
 /// The sums of an hour or a day.
 #[derive(Object)]
-#[oai(rename = "StatsBucket", example)]
+#[oai(rename = "StatsBucket", rename_all = "camelCase", example)]
 pub(crate) struct BucketWire {
     /// When it begins (UTC).
     pub start: Time,
+    /// Recipients that have not ended.
+    pub in_flight: u64,
     /// The sums.
     #[oai(flatten)]
     pub counts: CountsWire,
@@ -204,8 +224,19 @@ impl From<&BTreeMap<BounceClass, u64>> for BounceClassesWire {
     }
 }
 
-impl From<Stats> for StatsAnswer {
-    fn from(stats: Stats) -> Self {
+impl From<Conservation> for ConservationWire {
+    fn from(sums: Conservation) -> Self {
+        Self {
+            accepted: sums.accepted,
+            ended: sums.ended,
+            in_flight: sums.in_flight,
+            difference: sums.difference(),
+        }
+    }
+}
+
+impl StatsAnswer {
+    pub(crate) fn of(stats: Stats, conservation: Conservation) -> Self {
         let Counts { accepted, delivered, bounced, complained, .. } = stats.totals;
         let at = |pick: fn(&Latency) -> u64| stats.latency.as_ref().map(pick);
         Self {
@@ -224,10 +255,15 @@ impl From<Stats> for StatsAnswer {
                 p99_ms: at(|latency| latency.p99_ms),
             },
             in_flight: stats.in_flight,
+            conservation: conservation.into(),
             series: stats
                 .series
                 .into_iter()
-                .map(|point| BucketWire { start: Time(point.start), counts: point.counts.into() })
+                .map(|point| BucketWire {
+                    start: Time(point.start),
+                    in_flight: point.counts.in_flight(),
+                    counts: point.counts.into(),
+                })
                 .collect(),
             groups: stats
                 .groups
@@ -257,10 +293,17 @@ impl Example for StatsAnswer {
             rates: RatesWire::example(),
             latency: LatencyWire::example(),
             in_flight: 2,
+            conservation: ConservationWire::example(),
             series: vec![BucketWire::example()],
             groups: vec![GroupWire::example()],
             groups_left_out: 0,
         }
+    }
+}
+
+impl Example for ConservationWire {
+    fn example() -> Self {
+        Self { accepted: 200, ended: 198, in_flight: 2, difference: 0 }
     }
 }
 
@@ -299,7 +342,7 @@ impl Example for LatencyWire {
 
 impl Example for BucketWire {
     fn example() -> Self {
-        Self { start: Time(EXAMPLE_DAY), counts: CountsWire::example() }
+        Self { start: Time(EXAMPLE_DAY), in_flight: 2, counts: CountsWire::example() }
     }
 }
 

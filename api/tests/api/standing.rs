@@ -1,6 +1,6 @@
 //! How a domain stands with others: what they write to it, what they find wrong, what the DNS says.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
 use eventlog::{Append, EventLog as _, NewEvent, Purpose, Version};
 use model::{
@@ -12,7 +12,7 @@ use model::{
 use poem::{Request, http::Method};
 use serde_json::{Value, json};
 
-use crate::world::{Answer, START, World, email_with};
+use crate::world::{Answer, START, World, email, email_with};
 
 async fn get(world: &World, session: &str, path: &str) -> Answer {
     let request = Request::builder().method(Method::GET).uri_str(path);
@@ -143,4 +143,33 @@ async fn an_address_that_leads_elsewhere_is_said_to_be_so() {
         assert_eq!(found["status"], expected, "{found}");
         assert!(found["found"].as_str().unwrap().contains("192.0.2.7"), "{found}");
     }
+}
+
+#[tokio::test]
+async fn messages_that_should_have_ended_long_ago_are_an_alert_of_their_tenant() {
+    let world = World::start_asleep().await;
+    let first = world.accepted(&email()).await;
+    world.clock.advance(Duration::from_millis(1));
+    world.accepted(&email()).await;
+    let expires_in = Duration::from_hours(48);
+    let long_after = expires_in + Duration::from_mins(15);
+    world.clock.advance(long_after.saturating_sub(Duration::from_millis(1)));
+    let (owner, eve) = (world.session().await, world.stranger().await);
+    // Late is not overdue.
+    let alerts = get(&world, &owner, "/portal/alerts").await.expect(200).json;
+    assert_eq!(alerts["data"], json!([]));
+    world.clock.advance(Duration::from_millis(2));
+    let alerts = get(&world, &owner, "/portal/alerts").await.expect(200).json;
+    let alert = &alerts["data"][0];
+    assert_eq!((&alert["kind"], &alert["count"]), (&json!("overdue"), &json!(2)), "{alerts}");
+    assert_eq!(alert["messageId"], first.as_str());
+    assert_eq!(alert["site"], "reader.test");
+    assert_eq!(alert["domains"], json!(["mail.acme.test"]));
+    assert_eq!(alert["since"], START.plus(expires_in).to_string());
+    let others = get(&world, &eve, "/portal/alerts").await.expect(200).json;
+    assert_eq!(others["data"], json!([]));
+    // They are not lost: they are in flight, and counted so.
+    let stats = world.get("/v1/emails/stats").await.expect(200).json;
+    let expected = json!({ "accepted": 2, "ended": 0, "inFlight": 2, "difference": 0 });
+    assert_eq!(stats["conservation"], expected);
 }

@@ -213,6 +213,19 @@ impl World {
         options: ApiOptions,
         change: impl FnOnce(ApiParts) -> ApiParts,
     ) -> Self {
+        Self::start_as(options, true, change).await
+    }
+
+    /// One whose alarm does not ring: what is taken over waits for ever.
+    pub(crate) async fn start_asleep() -> Self {
+        Self::start_as(ApiOptions::default(), false, |parts| parts).await
+    }
+
+    async fn start_as(
+        options: ApiOptions,
+        deliver: bool,
+        change: impl FnOnce(ApiParts) -> ApiParts,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let master = MasterKey::load_or_create(&dir.path().join("master.key")).unwrap();
         let vault = Vault::new(&master);
@@ -242,6 +255,7 @@ impl World {
             clock: Arc::new(clock.clone()),
             machine: Machine::default(),
             options: PlatformOptions {
+                deliver,
                 smtp_port: sink.address().port(),
                 allow_private_networks: true,
                 ..PlatformOptions::new(DomainName::parse("mx.lumora.test").unwrap())

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use eventlog::{Hour, Scan};
-use model::{AppId, Timestamp, delivery::BounceClass};
+use model::{AppId, Timestamp, delivery::BounceClass, tls_report::Day};
 
 use super::{
     COUNTS, Counts, Dimension, NAME, counts_prefix, histogram::Histogram, latencies_prefix,
@@ -186,6 +186,26 @@ impl Statistics {
             }
         }
         Ok(overall)
+    }
+
+    /// The counts of all messages by app and the day of acceptance. Reads every row.
+    pub fn by_day(&self) -> Result<BTreeMap<(AppId, Day), Counts>, QueryError> {
+        let mut days: BTreeMap<(AppId, Day), Counts> = BTreeMap::new();
+        for row in self.table.scan(Scan::prefix([COUNTS])) {
+            let (key, value) = row?;
+            let mut read = || -> Result<(), Malformed> {
+                let mut reader = Reader::new(key.get(1..).ok_or(Malformed)?);
+                let app = AppId::from_bytes(reader.array()?);
+                if reader.u8()? != Dimension::Whole as u8 {
+                    return Ok(());
+                }
+                let day = Day::of(time(reader.key_u32()?));
+                let sums = days.entry((app, day)).or_default();
+                read_part(&value, |_, counts| sums.merge(&counts))
+            };
+            read().map_err(|Malformed| QueryError::Damaged { table: NAME })?;
+        }
+        Ok(days)
     }
 
     fn latency(&self, app: AppId, hours: Hours) -> Result<Option<Latency>, QueryError> {

@@ -11,6 +11,7 @@
 
 mod alarms;
 mod audit;
+mod conservation;
 mod feed;
 mod follower;
 mod log_engine;
