@@ -5,7 +5,7 @@ use std::{
 };
 
 use actors::{Clock as _, InboundOptions, Machine, Platform, PlatformOptions, PlatformParts};
-use eventlog::{EventLog, InstanceKey, Log, LogOptions, MasterKey, Notary, Vault};
+use eventlog::{EventLog, InstanceKey, Log, LogOptions, MasterKey, Notary, Position, Vault};
 use mail::{
     dkim::Signer,
     dns::{
@@ -15,7 +15,7 @@ use mail::{
     policy::PolicyOptions,
     sink::Sink,
 };
-use model::{address::DomainName, delivery::TlsDemand};
+use model::{Timestamp, address::DomainName, delivery::TlsDemand};
 use projections::ReadModels;
 use tokio::{
     net::TcpListener,
@@ -50,6 +50,15 @@ pub struct Core {
 impl Core {
     /// Opens the data directory. `deliver`: whether waiting messages are sent.
     pub async fn open(config: &Config, deliver: bool) -> Result<Self, Failure> {
+        Self::open_within(config, deliver, config.delivery.max_in_flight).await
+    }
+
+    /// The same with at most so many deliveries at once.
+    async fn open_within(
+        config: &Config,
+        deliver: bool,
+        max_in_flight: usize,
+    ) -> Result<Self, Failure> {
         let opened = {
             let config = config.clone();
             tokio::task::spawn_blocking(move || open_stores(&config))
@@ -65,6 +74,7 @@ impl Core {
         let options = PlatformOptions {
             secure_resolver: secure_resolver(config, &dns)?,
             own_signer,
+            max_in_flight,
             ..platform_options(config, deliver)?
         };
         let platform = Platform::start(PlatformParts {
@@ -121,6 +131,9 @@ fn open_stores(config: &Config) -> Result<Stores, Failure> {
     let own_signer = own_key::signer(config, &vault)?;
     let log = Log::open(&config.log_dir(), LogOptions::default()).map_err(Failure::failed)?;
     let log: Arc<dyn EventLog> = Arc::new(log);
+    if let Some(last) = last_event(log.as_ref()).map_err(Failure::failed)? {
+        SystemClock::not_before(last);
+    }
     let signing =
         InstanceKey::load_or_create(&config.instance_key_file()).map_err(Failure::usage)?;
     let anchor = config.log.checkpoint_file.clone();
@@ -128,6 +141,13 @@ fn open_stores(config: &Config) -> Result<Stores, Failure> {
     let notary = Arc::new(notary.map_err(Failure::failed)?);
     let read = ReadModels::open(&config.read_dir(), Arc::clone(&log), vault.clone());
     Ok(Stores { log, vault, notary, read: read.map_err(Failure::failed)?, own_signer })
+}
+
+/// When the last event was recorded.
+fn last_event(log: &dyn EventLog) -> Result<Option<Timestamp>, eventlog::ReadError> {
+    let head = log.head().borrow().get();
+    let Some(before) = head.checked_sub(1) else { return Ok(None) };
+    Ok(log.read_all(Position::new(before), 1)?.first().map(|recorded| recorded.at))
 }
 
 fn platform_options(config: &Config, deliver: bool) -> Result<PlatformOptions, Failure> {
@@ -199,6 +219,9 @@ fn host_name() -> DomainName {
         .unwrap_or_else(|_| DomainName::localhost())
 }
 
+/// How long requests under way may take when nothing can be recorded any more.
+const NOTHING_TO_RECORD: Duration = Duration::from_secs(2);
+
 /// A running server.
 pub struct Node {
     core: Core,
@@ -220,9 +243,11 @@ impl Node {
             Failure::failed(format!("http.listen: {}: {error}", config.http.listen))
         })?;
         let address = listener.local_addr().map_err(Failure::failed)?;
-        descriptors::provide(config.delivery.max_in_flight);
+        let inbound_connections =
+            config.inbound.listen.map_or(0, |_| config.inbound.max_connections);
+        let shares = descriptors::provide(config.delivery.max_in_flight, inbound_connections);
         let metrics = telemetry::metrics();
-        let core = Core::open(config, true).await?;
+        let core = Core::open_within(config, true, shares.in_flight).await?;
         let (inbound, certificate) = match inbound::listen(&config.inbound, &core.platform).await? {
             Some(Listening { sink, certificate }) => (Some(sink), certificate),
             None => (None, None),
@@ -239,6 +264,7 @@ impl Node {
                 max_body_bytes: config.http.max_body_bytes,
                 public_url: config.public_url(),
                 trusted_proxies: config.http.trusted_proxies.0.clone(),
+                max_connections: shares.callers,
                 max_connections_per_address: config.http.max_connections_per_address,
                 operator: Some(token),
                 registration_open: config.portal.registration == Registration::Open,
@@ -285,15 +311,49 @@ impl Node {
         &self.core
     }
 
-    /// Comes back when the HTTP server has ended.
+    /// Comes back when the node can do no more: its HTTP server has ended, or its log writes no
+    /// more until it is opened anew. Then it is to be stopped, and started once more.
     pub async fn ended(&self) {
         let mut ended = self.ended.clone();
-        // A sender that is gone has ended too.
-        drop(ended.wait_for(|ended| *ended).await);
+        let mut stopped_writing = self.core.log.stopped_writing();
+        let log = async {
+            // A log that cannot say so never does.
+            if stopped_writing.wait_for(|stopped| *stopped).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            // A sender that is gone has ended too.
+            ended = ended.wait_for(|ended| *ended) => drop(ended),
+            () = log => {}
+        }
     }
 
-    /// Takes no more requests, finishes what is under way, closes the log.
+    /// Why the log writes no more, if so.
+    fn trouble(&self) -> Option<Failure> {
+        let stopped = *self.core.log.stopped_writing().borrow();
+        stopped.then(|| {
+            let reason = self.core.log.health().reason;
+            let reason = reason.as_deref().unwrap_or_default().to_owned();
+            Failure::failed(format!("the log writes no more, start again to go on: {reason}"))
+        })
+    }
+
+    /// Takes no more requests, finishes what is under way, closes the log. Fails when the log had
+    /// stopped writing: then nothing of what is under way can be recorded, and it is not waited for.
     pub async fn stop(self, drain: Duration) -> Result<(), Failure> {
+        let trouble = self.trouble();
+        let drain = if trouble.is_some() { drain.min(NOTHING_TO_RECORD) } else { drain };
+        if trouble.is_some() || self.core.read.health().halted.is_some() {
+            // sled syncs when it is dropped, panics where that fails, and once more while it unwinds,
+            // which would end the process in the middle of its last words. It ends soon anyway.
+            std::mem::forget((Arc::clone(&self.core.log), self.core.read.clone()));
+        }
+        let stopped = self.stop_within(drain).await;
+        trouble.map_or(stopped, Err)
+    }
+
+    async fn stop_within(self, drain: Duration) -> Result<(), Failure> {
         drop((self.access, self.stop_serving, self.upkeep));
         // Whoever is cut off here got no 250, and comes again.
         if let Some(inbound) = self.inbound {

@@ -193,6 +193,11 @@ impl Node {
         self.clock.now()
     }
 
+    /// Whether there is space for the record of what is begun now.
+    pub(crate) fn can_record(&self) -> bool {
+        self.journal.log().has_room()
+    }
+
     /// Whether nothing new is begun any more.
     pub(crate) fn is_stopping(&self) -> bool {
         self.has_reached(Phase::Stopping)

@@ -174,17 +174,17 @@ fn directory(setting: &Setting) -> Outcome<PathBuf> {
 
 /// Figures are what this program is for.
 #[expect(clippy::print_stdout, reason = "figures are what this program is for")]
-pub(crate) fn print_line(line: &str) {
+pub fn print_line(line: &str) {
     println!("{line}");
 }
 
 /// Three digits behind the point are more than such a measurement can tell.
-pub(crate) fn round(value: f64) -> f64 {
+pub fn round(value: f64) -> f64 {
     (value * 1_000.0).round() / 1_000.0
 }
 
 /// A count for dividing.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-pub(crate) fn as_f64(count: impl TryInto<u64>) -> f64 {
+pub fn as_f64(count: impl TryInto<u64>) -> f64 {
     count.try_into().unwrap_or_default() as f64
 }

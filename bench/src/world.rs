@@ -2,6 +2,7 @@
 
 use std::{
     ops::Range,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -41,8 +42,8 @@ impl World {
     ) -> Outcome<Self> {
         let directory = directory(setting)?;
         let receiver = Receiver::start(domains).await?;
-        let site = Site::new(directory.path(), &receiver)?;
-        let sender = site.sign_up(&receiver)?;
+        let site = site(directory.path(), &receiver)?;
+        let sender = site.sign_up(receiver.dns())?;
         if events > 0 {
             fill(&site, &sender, events).await?;
         }
@@ -85,4 +86,9 @@ pub(crate) fn directory(setting: &Setting) -> Outcome<tempfile::TempDir> {
         Some(parent) => tempfile::tempdir_in(parent)?,
         None => tempfile::tempdir()?,
     })
+}
+
+/// A server below `directory` that delivers to `receiver`.
+pub(crate) fn site(directory: &Path, receiver: &Receiver) -> Outcome<Site> {
+    Site::new(directory, receiver.dns().address(), receiver.address().port(), "")
 }

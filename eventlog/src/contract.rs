@@ -83,6 +83,18 @@ pub trait EventLog: Send + Sync + 'static {
     /// How the log is doing.
     fn health(&self) -> Health;
 
+    /// Whether there is space for what follows from something that is about to be begun: for
+    /// events, and some more. Cheap enough to be asked each time.
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    /// Becomes true once the log writes no more until it is opened anew, as after a sync that
+    /// failed; it never becomes false again.
+    fn stopped_writing(&self) -> watch::Receiver<bool> {
+        watch::channel(false).1
+    }
+
     /// Refuses further appends, finishes those that wait, seals, writes the checkpoint. Reads
     /// still work; the directory is free once the log is dropped.
     fn close(&self) -> BoxFuture<'_, Result<(), CloseError>>;

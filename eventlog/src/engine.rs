@@ -12,6 +12,9 @@ use crate::files;
 
 /// Values above a quarter of this go to files that no sync covers.
 const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
+/// sled is not written to with less free space than this, in bytes: two of its segments. A full
+/// disk would make it refuse everything until it is opened anew.
+pub(crate) const FLOOR_BYTES: u64 = 2 * SEGMENT_BYTES as u64;
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// sled failed, or panicked.

@@ -58,6 +58,15 @@ pub(crate) fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether an error says that something is short now that can be there again in a moment: space, or
+/// file descriptors. Nothing is damaged, and the same may be tried again.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    const NO_DESCRIPTORS: [i32; 2] =
+        [rustix::io::Errno::MFILE.raw_os_error(), rustix::io::Errno::NFILE.raw_os_error()];
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        || error.raw_os_error().is_some_and(|number| NO_DESCRIPTORS.contains(&number))
+}
+
 /// Bytes that are free to us on the file system of `path`.
 pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(path).ok()?;
@@ -75,4 +84,22 @@ pub(crate) fn disk_bytes(path: &Path) -> u64 {
         total += entries.flatten().map(|entry| disk_bytes(&entry.path())).sum::<u64>();
     }
     total
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn what_is_short_is_told_from_what_fails() {
+        let errno = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
+        for short in [Errno::MFILE, Errno::NFILE, Errno::NOSPC, Errno::DQUOT] {
+            assert!(is_shortage(&errno(short)), "{short}");
+        }
+        for failed in [Errno::IO, Errno::BADF, Errno::ROFS, Errno::ACCESS] {
+            assert!(!is_shortage(&errno(failed)), "{failed}");
+        }
+    }
 }

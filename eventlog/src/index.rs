@@ -22,6 +22,7 @@ use crate::{
     engine::{self, EngineError},
     error::ReadError,
     event::{ChainEnd, ChainHash, Malformed, Recorded, take, take_u64},
+    files,
     merkle::{Frontier, LEAF, TreeHash},
     position::{Position, Version},
 };
@@ -55,6 +56,14 @@ pub(crate) enum IndexError {
     Damaged { position: Position, what: &'static str },
     #[error("{0}")]
     Io(#[from] std::io::Error),
+}
+
+impl IndexError {
+    /// Whether nothing is wrong but that a file could not be opened for want of descriptors, or had
+    /// no space.
+    pub(crate) fn is_shortage(&self) -> bool {
+        matches!(self, Self::Io(error) if files::is_shortage(error))
+    }
 }
 
 impl From<IndexError> for ReadError {

@@ -265,6 +265,14 @@ impl EventLog for Log {
         health
     }
 
+    fn has_room(&self) -> bool {
+        self.shared.has_room()
+    }
+
+    fn stopped_writing(&self) -> watch::Receiver<bool> {
+        self.shared.stopped.subscribe()
+    }
+
     fn close(&self) -> BoxFuture<'_, Result<(), CloseError>> {
         Box::pin(async move {
             self.requests.lock().take();

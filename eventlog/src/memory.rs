@@ -57,6 +57,7 @@ struct State {
     faults: VecDeque<Fault>,
     failing_reads: VecDeque<bool>,
     unwritable: Option<Cause>,
+    no_room: bool,
     health: Health,
 }
 
@@ -90,6 +91,11 @@ impl MemoryLog {
     /// Lets the answers go that [`Fault::Held`] holds back.
     pub fn release_held(&self) {
         self.released.send_modify(|count| *count += 1);
+    }
+
+    /// Whether [`EventLog::has_room`] says that there is space, from now on.
+    pub fn have_room(&self, room: bool) {
+        self.state.lock().no_room = !room;
     }
 
     /// Makes it writable again after [`Fault::SyncFailed`] or [`EventLog::close`].
@@ -311,6 +317,10 @@ impl EventLog for MemoryLog {
             sealed: head,
             ..state.health.clone()
         }
+    }
+
+    fn has_room(&self) -> bool {
+        !self.state.lock().no_room
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), CloseError>> {

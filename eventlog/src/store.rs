@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::engine;
+use crate::{engine, files};
 
 /// Longest value, in bytes. Larger ones end in files of sled's that no sync covers.
 pub const MAX_VALUE_BYTES: usize = 64 * 1024;
@@ -277,9 +277,15 @@ impl Store {
             .map_err(|source| StoreError::Io { path: self.dir.join("db"), source: source.into() })
     }
 
+    /// Whether the disk has space for what is applied and flushed: without it sled would refuse
+    /// everything from then on, until it is opened anew.
+    pub fn has_room(&self) -> bool {
+        files::free_bytes(&self.dir).is_none_or(|free| free >= engine::FLOOR_BYTES)
+    }
+
     /// Bytes that it takes on the disk.
     pub fn disk_bytes(&self) -> u64 {
-        crate::files::disk_bytes(&self.dir)
+        files::disk_bytes(&self.dir)
     }
 }
 

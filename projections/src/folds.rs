@@ -1,6 +1,6 @@
 //! Taking the log in, round by round.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use eventlog::{Batch, EventLog, Position, Recorded, Scan, Store, StoreError, Table};
 use model::Timestamp;
@@ -24,6 +24,10 @@ const WRITE_EVERY: u64 = 200_000;
 const WRITE_ROWS: usize = 12 * 1024;
 /// And when it has so many bytes of rows there.
 const WRITE_BYTES: usize = 16 * 1024 * 1024;
+
+/// On a full disk nothing is written; when there is as much in memory as may be, it is looked so
+/// often whether there is space again.
+const LOOK_FOR_SPACE: Duration = Duration::from_millis(250);
 
 /// With more events than this before them, folds read ahead.
 const FAR: u64 = 4 * CHUNK;
@@ -68,6 +72,8 @@ pub(crate) struct Folds {
     origins: Origins,
     ahead: Option<Ahead>,
     unwritten: u64,
+    /// For space on the disk.
+    waits: bool,
     broken: Option<Halt>,
 }
 
@@ -111,7 +117,8 @@ impl Folds {
         }
         let origins = Origins::default();
         let (ahead, broken) = (None, None);
-        let folds = Self { log, store, every, layers, origins, ahead, unwritten: 0, broken };
+        let (unwritten, waits) = (0, false);
+        let folds = Self { log, store, every, layers, origins, ahead, unwritten, waits, broken };
         {
             let mut state = folds.layers.write();
             state.position = folds.position();
@@ -133,12 +140,22 @@ impl Folds {
         self.every.iter().map(|fold| fold.checkpoint.position).min().unwrap_or(Position::START)
     }
 
-    /// Takes in the next events; `false` when there are none. Before an event that cannot be read
+    /// Takes in the next events; `false` when there are none. While there is no space for them, it
+    /// waits and takes none in. Before an event that cannot be read
     /// everything is taken in, and then this fails, each time.
     pub(crate) fn round(&mut self, until: Until) -> Result<bool, Halt> {
         if let Some(halt) = &self.broken {
             return Err(halt.clone());
         }
+        if self.is_full() {
+            if !self.store.has_room() {
+                self.note_waiting(true);
+                std::thread::sleep(LOOK_FOR_SPACE);
+                return Ok(true);
+            }
+            self.write(is_full)?;
+        }
+        self.note_waiting(false);
         let Chunk { facts, mut stopped } = self.next_chunk()?;
         let wanted = facts.iter().take_while(|(recorded, _)| until.includes(recorded)).count();
         if wanted < facts.len() {
@@ -158,13 +175,29 @@ impl Folds {
                 stopped = Some(halt);
                 break;
             }
-            if self.unwritten >= WRITE_EVERY {
+            if !self.store.has_room() {
+                if self.is_full() {
+                    break;
+                }
+            } else if self.unwritten >= WRITE_EVERY {
                 self.flush()?;
             } else {
                 self.write(is_full)?;
             }
         }
         stopped.map_or(Ok(wanted > 0), Err)
+    }
+
+    /// Whether a table must be written before it takes more.
+    fn is_full(&self) -> bool {
+        self.layers.read().layers.iter().any(is_full)
+    }
+
+    fn note_waiting(&mut self, waits: bool) {
+        if self.waits != waits {
+            tracing::warn!(waits, "the read models and the space on the disk");
+            self.waits = waits;
+        }
     }
 
     /// The events that follow, decoded.
@@ -245,6 +278,11 @@ impl Folds {
     /// Writes what was taken in, and makes it durable.
     pub(crate) fn flush(&mut self) -> Result<(), StoreError> {
         if self.unwritten == 0 || self.broken.is_some() {
+            return Ok(());
+        }
+        if !self.store.has_room() {
+            // Folded again at the next start.
+            tracing::warn!("read models are not written: the disk is nearly full");
             return Ok(());
         }
         self.write(|_| true)?;

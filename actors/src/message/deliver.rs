@@ -82,6 +82,11 @@ impl State {
         if due.is_empty() || node.is_stopping() || !node.options.deliver {
             return;
         }
+        if !node.can_record() {
+            // Delivered, and then forgotten at a restart, it would be delivered again.
+            self.held_back = true;
+            return;
+        }
         self.set_out(due, None).await;
     }
 

@@ -46,7 +46,7 @@ impl Drop for Working {
 /// Makes the transaction and gives the answer.
 pub(super) async fn work(node: Arc<Node>, lane: Arc<Lane>, site: ActorRef<Msg>, job: Job) {
     let _working = Working(site.clone());
-    if node.is_held(&job) {
+    if node.is_held(&job) || !node.can_record() {
         return job.answer.not_tried();
     }
     // Composed and signed before anything is taken that others wait for.
@@ -78,9 +78,9 @@ pub(super) async fn work(node: Arc<Node>, lane: Arc<Lane>, site: ActorRef<Msg>, 
         site.send_message(Msg::Back(Box::new(job))).ok();
         return;
     }
-    if job.letter.origin.expires_at <= node.now() || node.is_held(&job) {
+    if job.letter.origin.expires_at <= node.now() || node.is_held(&job) || !node.can_record() {
         // Nobody wants it any more, for it waited too long in the lane, and its alarm ends it; or it
-        // was paused meanwhile.
+        // was paused meanwhile; or the disk became full.
         if let Some(kept) = kept {
             turn.keep(lane.door, kept, node.now());
         }

@@ -101,6 +101,27 @@ async fn a_log_that_stopped_writing_is_waited_for() {
     world.running.stop().await;
 }
 
+/// What cannot be recorded is not begun: delivered and then forgotten, it would be delivered again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_space_for_its_record_nothing_is_delivered_until_there_is_some() {
+    let world = World::start().await;
+    let (_sink, mut inbox) = world.ground.receiver(2, Arc::new(AcceptAll)).await;
+    world.ground.mail_goes_to("example.com", 2);
+    world.memory.have_room(false);
+    let message = world.send(request(&["ada@example.com"])).await;
+    let start = actors::Clock::now(&world.ground.clock);
+    let passed = || actors::Clock::now(&world.ground.clock).since(start);
+    // It is woken again and again, and goes back.
+    until("a minute has passed", || passed() > Duration::from_mins(1)).await;
+    assert!(inbox.try_recv().is_err(), "it was delivered though it cannot be recorded");
+    assert_eq!(world.ground.kinds(message), ["accepted"]);
+    world.memory.have_room(true);
+    world.until_kinds(message, &["accepted", "delivered"]).await;
+    inbox.recv().await.unwrap();
+    assert!(inbox.try_recv().is_err());
+    world.running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancel_that_is_not_written_can_be_asked_for_again() {
     let world = World::start().await;

@@ -1,15 +1,10 @@
 //! Messages that wait.
 
-use std::{
-    fs,
-    os::unix::fs::MetadataExt as _,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::accept::in_ms;
 use crate::{
-    Outcome, Setting,
+    Outcome, Setting, disk_bytes,
     figures::{Row, Table, as_f64},
     server::{Server, Usage},
     world::World,
@@ -67,17 +62,4 @@ async fn measure(setting: &Setting, waiting: usize) -> Outcome<Row> {
         .with("firstDeliverySeconds", began.as_secs_f64())
         .with("drainedPerSecond", as_f64(waiting) / drained.saturating_sub(began).as_secs_f64())
         .with("receivedTwice", as_f64(twice)))
-}
-
-/// Disk that the files of a directory take.
-fn disk_bytes(directory: &Path) -> Outcome<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        // A file may go while the server works.
-        let Ok(metadata) = entry.metadata() else { continue };
-        bytes +=
-            if metadata.is_dir() { disk_bytes(&entry.path())? } else { metadata.blocks() * 512 };
-    }
-    Ok(bytes)
 }

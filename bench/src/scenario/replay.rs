@@ -5,8 +5,7 @@ use crate::{
     figures::{Row, Table, as_f64},
     fill::fill,
     receiver::Receiver,
-    server::Site,
-    world::directory,
+    world::{directory, site},
 };
 
 pub(crate) async fn run(setting: &Setting, events: usize) -> Outcome<()> {
@@ -15,8 +14,8 @@ pub(crate) async fn run(setting: &Setting, events: usize) -> Outcome<()> {
     let mut table = Table::new("replay", title, "eventsPerSecond");
     let directory = directory(setting)?;
     let receiver = Receiver::start(1).await?;
-    let site = Site::new(directory.path(), &receiver)?;
-    let sender = site.sign_up(&receiver)?;
+    let site = site(directory.path(), &receiver)?;
+    let sender = site.sign_up(receiver.dns())?;
     fill(&site, &sender, events).await?;
     for (label, arguments) in [
         ("log verify", &["log", "verify"][..]),

@@ -1,17 +1,14 @@
 //! Many tenants.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use reqwest::header::{COOKIE, SET_COOKIE};
-use serde_json::{Value, json};
 
 use crate::{
     Outcome, Setting,
     cost::Moment,
     figures::{Row, Table, as_f64},
     load::Load,
-    server::{Sender, publish, text},
+    portal::Owner,
+    server::Sender,
     world::World,
 };
 
@@ -48,55 +45,8 @@ pub(crate) async fn run(setting: &Setting, tenants: &[usize]) -> Outcome<()> {
     table.finish(setting)
 }
 
-/// A tenant with a domain, an app and a key, as somebody makes them in the portal.
+/// A tenant with a domain, an app and a key.
 async fn register(world: &World, number: usize) -> Outcome<Sender> {
-    // From an address of its own: registrations from one address are slowed down.
-    let [.., a, b, c] = u32::try_from(number + 2)?.to_be_bytes();
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .local_address(IpAddr::V4(Ipv4Addr::new(127, a, b, c)))
-        .build()?;
-    let portal = Portal { client, url: format!("{}/portal", world.server.url()) };
-    let user = json!({
-        "tenantName": format!("Tenant {number}"),
-        "email": format!("owner@t{number}.{}", crate::server::SENDING_DOMAIN),
-        "password": "seven green lanterns",
-    });
-    let answer = portal.client.post(format!("{}/register", portal.url)).json(&user).send().await?;
-    let cookie = answer.headers().get(SET_COOKIE).ok_or("no session")?.to_str()?.to_owned();
-    let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
-    let account: Value = answer.json().await?;
-    let tenant = text(account.get("tenant").unwrap_or(&Value::Null), "id")?.to_owned();
-    let domain = format!("t{number}.{}", crate::server::SENDING_DOMAIN);
-    let added = portal.post("/domains", &cookie, &json!({ "domain": domain })).await?;
-    publish(&added, &world.receiver)?;
-    let verify = format!("/domains/{}/verify", text(&added, "id")?);
-    let verified = portal.post(&verify, &cookie, &json!({})).await?;
-    if text(&verified, "status")? != "verified" {
-        return Err(format!("the domain was not verified: {verified}").into());
-    }
-    let app = portal.post("/apps", &cookie, &json!({ "name": "Bench" })).await?;
-    let app = text(&app, "id")?.to_owned();
-    let wanted = json!({
-        "name": "Bench", "rateLimitPerMinute": 1_000_000, "scopes": { "email:send": true },
-    });
-    let key = portal.post(&format!("/apps/{app}/api-keys"), &cookie, &wanted).await?;
-    Ok(Sender { secret: text(&key, "secret")?.to_owned(), domain, tenant, app })
-}
-
-struct Portal {
-    client: reqwest::Client,
-    url: String,
-}
-
-impl Portal {
-    async fn post(&self, path: &str, cookie: &str, body: &Value) -> Outcome<Value> {
-        let request = self.client.post(format!("{}{path}", self.url)).header(COOKIE, cookie);
-        let answer = request.json(body).send().await?;
-        let (status, body) = (answer.status(), answer.text().await?);
-        if !status.is_success() {
-            return Err(format!("{path}: {status}: {body}").into());
-        }
-        Ok(serde_json::from_str(&body)?)
-    }
+    let owner = Owner::register(world.server.url(), number).await?;
+    owner.sender(world.receiver.dns(), &["email:send"]).await
 }

@@ -152,7 +152,9 @@ fn new_segment(dir: &Path, before: ChainEnd) -> Result<File, WriteFailure> {
         Ok(file)
     };
     let file = made().map_err(undone)?;
+    // Opened before there is something to undo that cannot be: descriptors may be short.
+    let directory = File::open(dir).map_err(undone)?;
     std::fs::rename(&half_made, &path).map_err(undone)?;
-    files::sync_directory(dir).map_err(|error| WriteFailure { error, undone: false })?;
+    directory.sync_all().map_err(|error| WriteFailure { error, undone: false })?;
     Ok(file)
 }

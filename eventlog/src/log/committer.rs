@@ -13,6 +13,7 @@ use crate::{
     content::{ContentFailure, ContentLocation, ContentWriter, Hour, Sealed},
     error::{AppendError, Cause},
     event::{Append, Appended, ChainEnd, Recorded},
+    files,
     journal::{FrameBuilder, JournalWriter},
     position::Version,
 };
@@ -127,7 +128,7 @@ impl Committer {
             Ok(locations) => locations,
             Err(failure) => {
                 let cause = Cause::io(&failure.error);
-                if !failure.undone || cause != Cause::StorageFull {
+                if !failure.undone || !files::is_shortage(&failure.error) {
                     self.shared.stop_writing(&format!("content: {}", failure.error));
                     return self.refuse(group, &cause);
                 }
@@ -261,7 +262,7 @@ impl Committer {
         let frame = self.frame.finish(before.position.next(), end);
         if let Err(failure) = self.journal.write(frame, before) {
             let cause = Cause::io(&failure.error);
-            if !failure.undone || cause != Cause::StorageFull {
+            if !failure.undone || !files::is_shortage(&failure.error) {
                 self.shared.stop_writing(&format!("journal: {}", failure.error));
             }
             return Err(AppendError::NotWritten(cause));

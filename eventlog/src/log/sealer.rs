@@ -47,6 +47,11 @@ impl Sealer {
                 continue;
             }
             if let Err(error) = self.seal().and_then(|()| if sync { self.sync() } else { Ok(()) }) {
+                if error.is_shortage() && !stop {
+                    // The journal has it all; the next round tries again.
+                    tracing::warn!(%error, "what is sealed is not durable yet");
+                    continue;
+                }
                 self.shared.stop_writing(&format!("sealing: {error}"));
                 return Err(CloseError(error.to_string().into()));
             }

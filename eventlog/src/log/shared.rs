@@ -16,6 +16,7 @@ use super::{LogOptions, LogStats, open::Opened};
 use crate::{
     content::{ContentSegments, Hour},
     contract::Health,
+    engine,
     error::{Cause, OpenError, ReadError},
     event::Recorded,
     files,
@@ -33,9 +34,9 @@ use crate::{
 const MAX_TAIL_BYTES: usize = 64 * 1024 * 1024;
 /// As many unsealed events make the committer wait for the sealer.
 const MAX_TAIL_EVENTS: usize = 256 * 1024;
-/// sled is not written to with less free space than this, in bytes: two of its segments. A full
-/// disk would make it refuse everything until it is opened anew.
-const SEAL_FLOOR_BYTES: u64 = 32 * 1024 * 1024;
+/// With less free space than this, in bytes, nothing is begun whose outcome must be recorded: the
+/// journal grows by a mebibyte at a time, and others write to the disk, too.
+const ROOM_BYTES: u64 = 8 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -44,6 +45,8 @@ pub(super) struct Shared {
     pub(super) index: Arc<Index>,
     pub(super) content: ContentSegments,
     pub(super) head: watch::Sender<Position>,
+    /// Whether there is trouble.
+    pub(super) stopped: watch::Sender<bool>,
     pub(super) counters: Counters,
     pub(super) wake: Wake,
     pub(super) sealing_waits_for_space: AtomicBool,
@@ -117,6 +120,7 @@ impl Shared {
             index: opened.index,
             content,
             head: watch::Sender::new(end.position),
+            stopped: watch::Sender::new(false),
             counters: Counters::default(),
             wake: Wake::default(),
             sealing_waits_for_space: AtomicBool::new(false),
@@ -134,6 +138,7 @@ impl Shared {
         if trouble.is_none() {
             tracing::error!(reason, "the log stops writing");
             *trouble = Some(reason.into());
+            self.stopped.send_replace(true);
         }
     }
 
@@ -150,12 +155,16 @@ impl Shared {
         files::free_bytes(self.layout.dir())
     }
 
+    pub(super) fn has_room(&self) -> bool {
+        self.free_bytes().is_none_or(|free| free >= ROOM_BYTES)
+    }
+
     pub(super) fn content_must_wait(&self) -> bool {
         self.free_bytes().is_some_and(|free| free < self.options.low_water_bytes)
     }
 
     pub(super) fn sealing_must_wait(&self) -> bool {
-        let waits = self.free_bytes().is_some_and(|free| free < SEAL_FLOOR_BYTES);
+        let waits = self.free_bytes().is_some_and(|free| free < engine::FLOOR_BYTES);
         if self.sealing_waits_for_space.swap(waits, Ordering::AcqRel) != waits {
             tracing::warn!(waits, "sealing and the space on the disk");
         }
