@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use model::{
-    ApiKeyId, AppId, DomainId, LetterId, MessageId, StreamId, TenantId, Timestamp,
+    ApiKeyId, AppId, DomainId, ErasureId, LetterId, MessageId, StreamId, TenantId, Timestamp,
     address::DomainName, tls_report::Day,
 };
 
@@ -76,6 +76,10 @@ pub(crate) enum Command {
     /// resume delivery.
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Forget a person in all that a tenant has: content is overwritten, what is to be delivered to
+    /// them is canceled, and a signed certificate remains. Asks the server that runs on the data
+    /// directory; where none does, it works itself.
+    Erase(EraseArguments),
     /// Print what happened to a message, with the proofs that it was recorded so; or check that.
     Evidence(EvidenceArguments),
     /// Print the reports of TLS sessions of one day (RFC 8460), one line of JSON for each
@@ -86,6 +90,22 @@ pub(crate) enum Command {
     /// Check that this machine can send mail that others take, and say what to mend. Changes
     /// nothing and sends nothing.
     Doctor(DoctorArguments),
+}
+
+/// `lumora erase`
+#[derive(Debug, Args)]
+pub(crate) struct EraseArguments {
+    /// In whose data.
+    #[arg(long, value_name = "TENANT_ID")]
+    pub(crate) tenant: Option<TenantId>,
+    /// Who is forgotten.
+    #[arg(value_name = "EMAIL")]
+    pub(crate) email: Option<String>,
+    /// Print how an erasure stands, with its certificate once it is done.
+    #[arg(long, value_name = "ERASURE_ID")]
+    pub(crate) show: Option<ErasureId>,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
 }
 
 /// `lumora tls-report`

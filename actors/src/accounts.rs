@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc, time::Duration};
 
-use eventlog::{HashPurpose, Purpose, VaultError};
+use eventlog::{HashPurpose, Purpose, Sealed, VaultError};
 use ipnet::IpNet;
 use mail::{
     dkim::{self, GeneratedKey},
@@ -31,7 +31,7 @@ use crate::{
     domain::key_owner,
     entropy::{self, NoEntropy},
     error::ChangeError,
-    governed::{Governed, Undone, carry_out},
+    governed::{Governed, Undone, carry_out_with},
     node::Node,
     password::{NotLookedAt, Password},
 };
@@ -464,8 +464,22 @@ impl Platform {
     where
         ChangeError: From<A::Refusal>,
     {
+        self.change_with::<A>(by, id, commands, Vec::new()).await
+    }
+
+    /// The same, with content that lies beside the first event.
+    pub(crate) async fn change_with<A: Governed>(
+        &self,
+        by: By,
+        id: A::Id,
+        commands: Vec<A::Command>,
+        content: Vec<Sealed>,
+    ) -> Result<(), ChangeError>
+    where
+        ChangeError: From<A::Refusal>,
+    {
         let node = self.node();
-        carry_out::<A>(node, id, commands, by.into()).await?;
+        carry_out_with::<A>(node, id, commands, content, by.into()).await?;
         let head = *node.journal.log().head().borrow();
         if node.read.caught_up(head, VISIBLE_WITHIN).await {
             Ok(())

@@ -5,6 +5,7 @@
 
 use std::{marker::PhantomData, sync::Arc};
 
+use eventlog::Sealed;
 use model::{Cause, StreamId, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
@@ -56,6 +57,8 @@ pub(crate) enum Undone<R> {
 pub(crate) struct Msg<A: Governed> {
     commands: Vec<A::Command>,
     cause: Cause,
+    /// Lies beside the first event that they lead to.
+    content: Vec<Sealed>,
     reply: oneshot::Sender<Result<(), Undone<A::Refusal>>>,
 }
 
@@ -75,10 +78,21 @@ pub(crate) async fn carry_out<A: Governed>(
     commands: Vec<A::Command>,
     cause: Cause,
 ) -> Result<(), Undone<A::Refusal>> {
+    carry_out_with::<A>(node, id, commands, Vec::new(), cause).await
+}
+
+/// The same, with content that lies beside the first event.
+pub(crate) async fn carry_out_with<A: Governed>(
+    node: &Arc<Node>,
+    id: A::Id,
+    commands: Vec<A::Command>,
+    content: Vec<Sealed>,
+    cause: Cause,
+) -> Result<(), Undone<A::Refusal>> {
     if node.is_stopping() {
         return Err(Undone::Unavailable);
     }
-    carry_out_to_the_end::<A>(node, id, commands, cause).await
+    carry_out_to_the_end::<A>(node, id, commands, content, cause).await
 }
 
 /// The same for what a stop waits for.
@@ -86,11 +100,12 @@ pub(crate) async fn carry_out_to_the_end<A: Governed>(
     node: &Arc<Node>,
     id: A::Id,
     commands: Vec<A::Command>,
+    content: Vec<Sealed>,
     cause: Cause,
 ) -> Result<(), Undone<A::Refusal>> {
     let (reply, answer) = oneshot::channel();
     A::registry(node)
-        .cast(&id, Msg { commands, cause, reply }, Share::Whole)
+        .cast(&id, Msg { commands, cause, content, reply }, Share::Whole)
         .map_err(|Full| Undone::Unavailable)?;
     answer.await.unwrap_or(Err(Undone::Internal))
 }
@@ -129,10 +144,10 @@ impl<A: Governed> Actor for Governor<A> {
     async fn handle(
         &self,
         myself: ActorRef<Self::Msg>,
-        Msg { commands, cause, reply }: Self::Msg,
+        Msg { commands, cause, content, reply }: Self::Msg,
         state: &mut State<A>,
     ) -> Result<(), ActorProcessingErr> {
-        let done = state.carry_out(&commands, cause).await;
+        let done = state.carry_out(&commands, &content, cause).await;
         if done.is_err() {
             // What it knows may be behind what is written.
             state.sourced = None;
@@ -148,6 +163,7 @@ impl<A: Governed> State<A> {
     async fn carry_out(
         &mut self,
         commands: &[A::Command],
+        content: &[Sealed],
         cause: Cause,
     ) -> Result<(), Undone<A::Refusal>> {
         let node = self.presence.context();
@@ -162,7 +178,7 @@ impl<A: Governed> State<A> {
         for _ in 0..MOST_CONFLICTS {
             let now = node.now().max(sourced.at());
             let events = decide_all(sourced.state(), commands, now).map_err(Undone::Refused)?;
-            let draft = Draft::new(events, Vec::new(), now, |_| cause);
+            let draft = Draft::new(events, content.to_vec(), now, |_| cause);
             let draft = draft.map_err(|_| Undone::Internal)?;
             match sourced.commit(&node.journal, now, &draft).await {
                 Ok(()) => {

@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 
-use crate::{alarm::AlarmActor, node::Node, recheck::RecheckActor, tls_reports::ReportsActor};
+use crate::{
+    alarm::AlarmActor, erasing::EraserActor, node::Node, recheck::RecheckActor,
+    tls_reports::ReportsActor,
+};
 
 /// Wait before an actor that failed is started again.
 const RESTART_MS: u64 = 1_000;
@@ -19,6 +22,8 @@ pub(crate) enum Ward {
     Alarm,
     /// Looks again at domains.
     Recheck,
+    /// Forgets people.
+    Eraser,
     /// Tells receivers' domains of TLS.
     Reports,
 }
@@ -47,7 +52,7 @@ impl Actor for Guardian {
     ) -> Result<State, ActorProcessingErr> {
         // Without a domain of its own a server has nobody in whose name it could report.
         let reports = node.options.own_signer.as_ref().map(|_| Ward::Reports);
-        for ward in [Ward::Alarm, Ward::Recheck].into_iter().chain(reports) {
+        for ward in [Ward::Alarm, Ward::Recheck, Ward::Eraser].into_iter().chain(reports) {
             myself.send_message(Start(ward))?;
         }
         Ok(State { node, wards: Vec::new() })
@@ -65,6 +70,9 @@ impl Actor for Guardian {
                 .await
                 .map(|(actor, _)| actor.get_cell()),
             Ward::Recheck => RecheckActor::spawn_linked(None, RecheckActor, node, above)
+                .await
+                .map(|(actor, _)| actor.get_cell()),
+            Ward::Eraser => EraserActor::spawn_linked(None, EraserActor, node, above)
                 .await
                 .map(|(actor, _)| actor.get_cell()),
             Ward::Reports => ReportsActor::spawn_linked(None, ReportsActor, node, above)

@@ -63,6 +63,7 @@ mod book;
 mod clock;
 mod domain;
 mod entropy;
+mod erasing;
 mod error;
 mod figures;
 mod gateway;
@@ -103,6 +104,7 @@ pub use batch::MAX_BATCH;
 pub use book::{LastReply, without_addresses};
 pub use clock::{Clock, TestClock};
 pub use entropy::{Chance, NoEntropy, OsChance};
+pub use erasing::{EraseError, MAX_OPEN_ERASURES};
 pub use error::{
     BatchError, CancelError, ChangeError, SendError, SendRefusal, StartError, TemplateError,
 };

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use model::{
     By, Cause, Event, MessageId, RecipientIndex, StreamId, Timestamp,
     delivery::Outcome,
+    event::RecipientHash,
     message::{Command, Message, MessageEvent, Refusal, Sent, decide},
     pause::Who,
     routing::WayOut,
@@ -76,6 +77,15 @@ pub(crate) enum Msg {
         /// Who asks.
         by: Who,
         /// For the answer: whether anybody waited.
+        reply: oneshot::Sender<Result<bool, CancelError>>,
+    },
+    /// Take it back from a recipient who is to be forgotten.
+    Forget {
+        /// Who.
+        person: RecipientHash,
+        /// Who wants it.
+        by: By,
+        /// For the answer: whether it has ended for everybody.
         reply: oneshot::Sender<Result<bool, CancelError>>,
     },
     /// A report came in that proves to be about it.
@@ -197,6 +207,10 @@ impl Actor for MessageActor {
                 // Who asked may have gone; what was done is done.
                 reply.send(state.retry(by).await).ok();
             }
+            Msg::Forget { person, by, reply } => {
+                // Who asked may have gone; what was done is done.
+                reply.send(state.forget(person, by).await).ok();
+            }
             Msg::Report { claims, reply } => {
                 if let Some(recorded) = state.report(claims).await {
                     // Who asked may have gone; what was done is done.
@@ -293,6 +307,14 @@ impl State {
     async fn retry(&mut self, by: Who) -> Result<bool, CancelError> {
         self.loaded().await.ok_or(CancelError::Internal)?;
         self.record_once(&Command::RetryNow(by), by.into()).await.map(|events| events > 0)
+    }
+
+    /// Whoever else is to get it still does.
+    async fn forget(&mut self, person: RecipientHash, by: By) -> Result<bool, CancelError> {
+        self.loaded().await.ok_or(CancelError::Internal)?;
+        self.record_once(&Command::Forget(person), by).await?;
+        let known = self.sourced.as_ref().map(Sourced::state);
+        Ok(known.is_some_and(|message| message.open().next().is_none()) && !self.under_way.any())
     }
 
     /// Leaves memory when nothing is under way.

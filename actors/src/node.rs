@@ -25,6 +25,7 @@ use crate::{
     clock::Clock,
     domain::DomainActor,
     entropy::Lots,
+    erasing::{Desk, ErasureActor},
     error::StartError,
     figures::Figures,
     instance::InstanceActor,
@@ -72,6 +73,8 @@ pub(crate) struct Node {
     pub(crate) instances: Arc<Registry<InstanceActor>>,
     pub(crate) templates: Arc<Registry<TemplateActor>>,
     pub(crate) suppressions: Arc<Registry<SuppressionActor>>,
+    pub(crate) erasures: Arc<Registry<ErasureActor>>,
+    pub(crate) erasing: Desk,
     pub(crate) renderer: Renderer,
     pub(crate) users: Arc<Registry<UserActor>>,
     pub(crate) passwords: Passwords,
@@ -149,6 +152,8 @@ impl Node {
             instances: Registry::new(MOST_OWNERS, node.clone()),
             templates: Registry::new(MOST_OWNERS, node.clone()),
             suppressions: Registry::new(MOST_OWNERS, node.clone()),
+            erasures: Registry::new(MOST_OWNERS, node.clone()),
+            erasing: Desk::default(),
             renderer: Renderer::new(),
             users: Registry::new(MOST_OWNERS, node.clone()),
             passwords: Passwords::new(blocking),
@@ -207,7 +212,7 @@ impl Node {
     pub(crate) fn is_empty(&self) -> bool {
         let owners = self.tenants.len() + self.users.len() + self.domains.len();
         let owners = owners + self.instances.len();
-        let lists = self.templates.len() + self.suppressions.len();
+        let lists = self.templates.len() + self.suppressions.len() + self.erasures.len();
         self.messages.len() + owners + lists == 0
     }
 

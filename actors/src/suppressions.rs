@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use eventlog::{HashPurpose, Purpose, VaultError};
+use eventlog::{HashPurpose, Purpose, Sealed, VaultError};
 use model::{
     AppId, Cause, Event, RecipientIndex, StreamId, SuppressionId, TenantId, Timestamp,
     address::EmailAddress,
-    event::{KeyedHash, RecipientHash, SealedText},
+    event::{KeyedHash, RecipientHash},
     message::{AcceptedRecipient, SuppressionReason},
     profile::{Profile, SuppressionProfile},
     suppression::{self, Command, Refusal, Suppression, SuppressionAdded, SuppressionEvent},
@@ -65,7 +65,7 @@ impl Governed for Suppression {
 }
 
 /// The one aggregate of an address and an app: found again without a table.
-fn id(node: &Node, app: AppId, recipient: &RecipientHash) -> SuppressionId {
+pub(crate) fn suppression_id(node: &Node, app: AppId, recipient: &RecipientHash) -> SuppressionId {
     let named = [app.as_bytes(), &recipient.0[..]].concat();
     let hash = node.vault.keyed_hash(HashPurpose::Suppression, &named);
     SuppressionId::from_bytes(first_half(hash))
@@ -88,21 +88,20 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
+    /// The address is content: it can be forgotten, and the list goes on by the hash.
     fn seal(
         self,
         node: &Node,
         email: Option<EmailAddress>,
-    ) -> Result<(SuppressionId, SuppressionAdded), VaultError> {
+    ) -> Result<(SuppressionId, SuppressionAdded, Vec<Sealed>), VaultError> {
         let Self { tenant, app, recipient, reason } = self;
-        let id = id(node, app, &recipient);
+        let id = suppression_id(node, app, &recipient);
         let seal = |email| {
             let profile = SuppressionProfile { email };
-            let owner = id.as_bytes();
-            let sealed = node.vault.seal(Purpose::TenantProfile, owner, &profile.to_bytes())?;
-            Ok(SealedText(sealed.to_base64().into()))
+            node.vault.seal(Purpose::TenantProfile, id.as_bytes(), &profile.to_bytes())
         };
-        let address = email.map(seal).transpose()?;
-        Ok((id, SuppressionAdded { tenant, app, recipient, reason, address }))
+        let content = email.map(seal).transpose()?.into_iter().collect();
+        Ok((id, SuppressionAdded { tenant, app, recipient, reason, address: None }, content))
     }
 
     /// Puts the recipient on the list, also while the node stops. Whoever is there stays. Without
@@ -113,11 +112,12 @@ impl Listing {
         email: Option<EmailAddress>,
         cause: Cause,
     ) -> Result<(), Undone<Refusal>> {
-        let (id, added) = self.seal(node, email).map_err(|error| {
+        let (id, added, content) = self.seal(node, email).map_err(|error| {
             tracing::error!(%error, "an address could not be sealed");
             Undone::Internal
         })?;
-        carry_out_to_the_end::<Suppression>(node, id, vec![Command::Add(added)], cause).await
+        let add = vec![Command::Add(added)];
+        carry_out_to_the_end::<Suppression>(node, id, add, content, cause).await
     }
 }
 
@@ -137,8 +137,9 @@ impl Platform {
             return Ok((listed, false));
         }
         let whose = Listing { tenant: caller.tenant, app: caller.app, recipient, reason };
-        let (id, added) = whose.seal(node, Some(email))?;
-        self.change::<Suppression>(caller.by(), id, vec![Command::Add(added)]).await?;
+        let (id, added, content) = whose.seal(node, Some(email))?;
+        let add = vec![Command::Add(added)];
+        self.change_with::<Suppression>(caller.by(), id, add, content).await?;
         let listed = self.listed(caller.app, recipient).await?;
         // Somebody may have taken it off at once.
         listed.map(|listed| (listed, true)).ok_or(ChangeError::NotYetVisible)
@@ -150,7 +151,7 @@ impl Platform {
         caller: &Caller,
         email: &EmailAddress,
     ) -> Result<(), ChangeError> {
-        let id = id(self.node(), caller.app, &recipient_hash(self.node(), email));
+        let id = suppression_id(self.node(), caller.app, &recipient_hash(self.node(), email));
         self.change::<Suppression>(caller.by(), id, vec![Command::Remove]).await
     }
 

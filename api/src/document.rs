@@ -24,7 +24,7 @@ use crate::{operations::operations, problem::ErrorBody, wire};
 const ABOUT: &str = include_str!("document/about.md");
 
 /// Sections of the document, in reading order.
-const TOPICS: [&str; 11] = [
+const TOPICS: [&str; 12] = [
     "Sending",
     "Messages",
     "Insight",
@@ -34,11 +34,13 @@ const TOPICS: [&str; 11] = [
     "Apps",
     "Domains",
     "Delivery",
+    "Erasures",
     "Audit",
     "System",
 ];
 /// Schemas of what is sent to us: they refuse unknown fields.
-const CLOSED: [&str; 17] = [
+const CLOSED: [&str; 18] = [
+    "NewErasure",
     "Registration",
     "Credentials",
     "PasswordChange",

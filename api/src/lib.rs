@@ -50,7 +50,7 @@ use poem_openapi::OpenApi as _;
 
 pub use self::{
     document::document,
-    operator::OperatorToken,
+    operator::{OperatorToken, erasure_answer},
     parts::{ApiOptions, ApiParts, RenderMetrics},
     peer::{InvalidNetwork, Network},
     serve::serve,

@@ -27,7 +27,7 @@ use crate::{
     parts::Shared,
     portal::{
         accounts::Accounts, alerts::Alerts, apps::Apps, audit::Audit, delivery::Delivery,
-        domains::Domains, letters::Letters,
+        domains::Domains, erasures::Erasures, letters::Letters,
     },
     problem::{Code, Problem},
 };
@@ -47,6 +47,7 @@ pub(crate) type Operations = (
     Letters,
     Alerts,
     Delivery,
+    Erasures,
     Audit,
     SystemOperations,
 );
@@ -67,6 +68,7 @@ pub(crate) const fn operations() -> Operations {
         Letters,
         Alerts,
         Delivery,
+        Erasures,
         Audit,
         SystemOperations,
     )

@@ -1,9 +1,9 @@
-//! What those who run the server ask of it while it runs: the queue, trying again, pauses, and what
-//! led to an event.
+//! What those who run the server ask of it while it runs: the queue, trying again, pauses, to forget
+//! a person, and what led to an event.
 //!
-//! Not in the document: `lumora queue` and `lumora log why` are the callers, and they come with the
-//! server. They show a token that the server writes at each start into its data directory, in a file
-//! that only its owner reads, and they must come from this very host.
+//! Not in the document: `lumora queue`, `lumora erase` and `lumora log why` are the callers, and they
+//! come with the server. They show a token that the server writes at each start into its data
+//! directory, in a file that only its owner reads, and they must come from this very host.
 //!
 //! # Why
 //! - **A token in a file rather than an account**: whoever may read the data directory holds every
@@ -13,6 +13,7 @@
 //!   the queue needs no more.
 
 mod answers;
+mod erasures;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -27,6 +28,7 @@ use poem::{Endpoint, Request, RequestBody, Response, Route, get, http::header, p
 use projections::{Alarm, AlarmCursor, Paused};
 use serde_json::{Value, json};
 
+pub use self::erasures::erasure_answer;
 use crate::{
     body::{SMALL_BODY, Unread},
     fields::{Fields, read_body},
@@ -45,6 +47,8 @@ use crate::{
 const PREFIX: &str = "/operator/queue";
 /// Where it is told what led to an event.
 const LOG_WHY: &str = "/operator/log/why/:event";
+/// Where people are forgotten.
+const ERASURES: &str = "/operator/erasures";
 /// Rows without a wish.
 const DEFAULT_ROWS: usize = 50;
 /// Most sites of an answer.
@@ -78,6 +82,8 @@ pub(crate) fn routes(route: Route) -> Route {
         .at(format!("{PREFIX}/retry"), post(Ask::Retry))
         .at(format!("{PREFIX}/pause"), post(Ask::Pause))
         .at(format!("{PREFIX}/resume"), post(Ask::Resume))
+        .at(ERASURES, post(Ask::Erase))
+        .at(format!("{ERASURES}/:erasure"), get(Ask::Erasure))
 }
 
 /// What is asked.
@@ -90,6 +96,8 @@ enum Ask {
     Retry,
     Pause,
     Resume,
+    Erase,
+    Erasure,
 }
 
 impl Endpoint for Ask {
@@ -117,6 +125,11 @@ impl Endpoint for Ask {
             Self::Resume => {
                 resume(read(&request, &mut body, &shared, Order::resume).await?, &shared).await?
             }
+            Self::Erase => {
+                let order = read(&request, &mut body, &shared, erasures::order).await?;
+                erasures::erase(order, &shared).await?
+            }
+            Self::Erasure => erasures::show(&request, &shared).await?,
         };
         Ok(Response::builder().content_type("application/json").body(answer.to_string()))
     }
@@ -157,7 +170,8 @@ struct Order {
 
 impl Order {
     /// Messages, or which of those who wait.
-    fn retry(fields: &mut Fields<'_>, findings: &mut Findings) -> Self {
+    #[expect(clippy::unnecessary_wraps, reason = "as all that read a body")]
+    fn retry(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<Self> {
         let messages = fields.list("messages", MAX_RETRIES, findings);
         let named = messages.into_iter().filter_map(|(at, value)| {
             if let Json::Text(text) = value {
@@ -174,22 +188,23 @@ impl Order {
             }
             cursor
         });
-        Self { messages, after, filter: take_filter(fields, findings), reason: None }
+        Some(Self { messages, after, filter: take_filter(fields, findings), reason: None })
     }
 
-    fn pause(fields: &mut Fields<'_>, findings: &mut Findings) -> Self {
+    fn pause(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<Self> {
         let reason = take_reason(fields, findings);
-        Self { reason, ..Self::resume(fields, findings) }
+        Some(Self { reason, ..Self::resume(fields, findings)? })
     }
 
     /// What is meant: one thing.
-    fn resume(fields: &mut Fields<'_>, findings: &mut Findings) -> Self {
+    #[expect(clippy::unnecessary_wraps, reason = "as all that read a body")]
+    fn resume(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<Self> {
         let filter = take_filter(fields, findings);
         let named = [filter.tenant.is_some(), filter.domain.is_some(), filter.site.is_some()];
         if named.into_iter().filter(|named| *named).count() != 1 && findings.is_empty() {
             findings.add("body", "must name a tenant, a domain or a site, and only one of them");
         }
-        Self { filter, ..Self::default() }
+        Some(Self { filter, ..Self::default() })
     }
 
     fn what(self) -> Result<(Paused, Option<Reason>), Problem> {
@@ -237,18 +252,18 @@ fn parsed<T: std::str::FromStr>(
     value
 }
 
-async fn read(
+async fn read<T>(
     request: &Request,
     body: &mut RequestBody,
     shared: &Shared,
-    take: fn(&mut Fields<'_>, &mut Findings) -> Order,
-) -> Result<Order, Problem> {
+    take: fn(&mut Fields<'_>, &mut Findings) -> Option<T>,
+) -> Result<T, Problem> {
     let mut unread = Unread::of(request, body);
     let bytes = unread.json(request, &shared.options, SMALL_BODY).await?;
     read_body(&bytes, |mut fields, findings| {
         let order = take(&mut fields, findings);
         fields.finish(findings);
-        Some(order)
+        order
     })
 }
 

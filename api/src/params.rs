@@ -6,8 +6,8 @@
 
 use actors::IdempotencyKey;
 use model::{
-    ApiKeyId, AppId, DomainId, LetterId, MessageId, StreamId, Timestamp, address::EmailAddress,
-    message::Tag,
+    ApiKeyId, AppId, DomainId, ErasureId, LetterId, MessageId, StreamId, Timestamp,
+    address::EmailAddress, message::Tag,
 };
 use poem::{Request, RequestBody, Result};
 use poem_openapi::{
@@ -22,6 +22,7 @@ use crate::{
     wire::{
         apps::EXAMPLE_APP,
         domains::EXAMPLE_DOMAIN,
+        erasures::EXAMPLE_ERASURE,
         keys::EXAMPLE_KEY,
         letters::EXAMPLE_LETTER,
         message::{EXAMPLE_ID, EventKind},
@@ -331,7 +332,8 @@ asked_id! {
     ApiKeyId, EXAMPLE_KEY, "an API key";
     DomainId, EXAMPLE_DOMAIN, "a domain";
     LetterId, EXAMPLE_LETTER, "a letter";
-    StreamId, EXAMPLE_DOMAIN, "a tenant, user, domain, template, message, suppression or letter";
+    ErasureId, EXAMPLE_ERASURE, "an erasure";
+    StreamId, EXAMPLE_DOMAIN, "a tenant, user, domain, template, message, suppression, letter or erasure";
 }
 
 /// The `type` of a recorded event.

@@ -13,6 +13,7 @@ pub(crate) mod audit;
 mod cookie;
 pub(crate) mod delivery;
 pub(crate) mod domains;
+pub(crate) mod erasures;
 pub(crate) mod letters;
 mod origin;
 pub(crate) mod problems;
@@ -37,6 +38,8 @@ pub(crate) enum Topic {
     Domains,
     /// Pause the delivery of your mail, and resume it.
     Delivery,
+    /// Forget a person in all that is yours.
+    Erasures,
     /// Read what was recorded of all that is yours.
     Audit,
 }

@@ -6,6 +6,7 @@ pub(crate) mod apps;
 pub(crate) mod audit;
 pub(crate) mod compliance;
 pub(crate) mod domains;
+pub(crate) mod erasures;
 pub(crate) mod evidence;
 pub(crate) mod feed;
 pub(crate) mod keys;

@@ -10,7 +10,8 @@ use std::{
 
 use crate::{
     files,
-    signed_checkpoint::{InvalidCheckpoint, MAX_NOTE_BYTES, SignedCheckpoint},
+    note::MAX_NOTE_BYTES,
+    signed_checkpoint::{InvalidCheckpoint, SignedCheckpoint},
 };
 
 /// Why checkpoints could not be read.

@@ -24,6 +24,9 @@ const HOUR_MS: u64 = 3_600_000;
 pub struct Hour(u32);
 
 impl Hour {
+    /// No hour: the segment of what does not go with time, and is only ever overwritten.
+    pub const LASTING: Self = Self(u32::MAX);
+
     /// From the number of hours.
     pub const fn new(hours: u32) -> Self {
         Self(hours)
@@ -31,7 +34,7 @@ impl Hour {
 
     /// The hour in which a time lies.
     pub fn of(at: Timestamp) -> Self {
-        Self(u32::try_from(at.as_millis() / HOUR_MS).unwrap_or(u32::MAX))
+        Self(u32::try_from(at.as_millis() / HOUR_MS).unwrap_or(u32::MAX).min(u32::MAX - 1))
     }
 
     /// The number of hours.

@@ -229,6 +229,15 @@ impl Append {
         data + self.content.len() * LOCATION_LEN
     }
 
+    /// Where its content goes when it is written at `at`. Who is on a suppression list, and who is
+    /// to be forgotten, must be known for as long as that holds, and goes by no clock.
+    pub(crate) fn segment(&self, at: Timestamp) -> Hour {
+        match self.stream {
+            StreamId::Suppression(_) | StreamId::Erasure(_) => Hour::LASTING,
+            _ => Hour::of(at),
+        }
+    }
+
     /// Bytes of sealed content.
     pub(crate) fn content_len(&self) -> usize {
         self.content.iter().map(|sealed| sealed.as_bytes().len()).sum()

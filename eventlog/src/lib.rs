@@ -23,6 +23,7 @@
 //! | `checkpoint` | up to where `sled/` is known to be durable, and the chain's hash there |
 //! | `checkpoints` | what was signed of the log, only ever added to |
 //! | `content/<hour>.content` | sealed records |
+//! | `content/lasting.content` | sealed records that no retention drops: of suppression lists and erasures |
 //! | `content/dropped-before` | the hour before which content was dropped |
 //! | `ballast`, `lock` | space to give up on a full disk; held while the log is in use |
 //! | `sled.aside` | sled's files that could not be used, the last ones |
@@ -90,6 +91,7 @@ mod log;
 mod memory;
 mod merkle;
 mod notary;
+mod note;
 mod position;
 mod signed_checkpoint;
 mod store;
@@ -110,6 +112,7 @@ pub use log::{KeepJournal, Log, LogOptions, LogStats, Rebuilt, Recovery, rebuild
 pub use memory::{Fault, MemoryLog};
 pub use merkle::{TreeHash, verify_consistency, verify_inclusion};
 pub use notary::{Notary, NotaryError};
+pub use note::{sign_note, verify_note};
 pub use position::{Position, Version};
 pub use signed_checkpoint::{InvalidCheckpoint, SignedCheckpoint, TreeHead};
 pub use store::{

@@ -157,7 +157,7 @@ impl State {
 
     fn write(&mut self, append: Append) -> Appended {
         let mut end = self.end();
-        let segment = Hour::of(append.at.max(end.at));
+        let segment = append.segment(append.at.max(end.at));
         let mut locations = Vec::with_capacity(append.content.len());
         for sealed in &append.content {
             let next = self.content_end.entry(segment).or_default();

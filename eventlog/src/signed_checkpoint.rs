@@ -16,19 +16,15 @@
 
 use std::{fmt, str::FromStr};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use model::Timestamp;
 
 use crate::{
     event::ChainHash,
     merkle::TreeHash,
+    note::{self, MAX_NOTE_BYTES, SIGNATURE_MARK},
     position::Position,
     vault::{InstanceKey, VerifierKey},
 };
-
-/// Longest checkpoint, in bytes; leaves room for the signatures of witnesses.
-pub(crate) const MAX_NOTE_BYTES: usize = 8 * 1024;
-const SIGNATURE_MARK: &str = "\u{2014} ";
 
 /// The log up to a position, in two hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,9 +61,7 @@ impl SignedCheckpoint {
     /// Signs.
     pub fn sign(key: &InstanceKey, head: TreeHead, at: Timestamp) -> Self {
         let origin = key.verifier().name();
-        let mut signed = key.verifier().id().to_vec();
-        signed.extend_from_slice(&key.sign(text(origin, head, at).as_bytes()));
-        let signatures = format!("{SIGNATURE_MARK}{origin} {}\n", STANDARD.encode(signed)).into();
+        let signatures = note::signature(key, &text(origin, head, at)).into();
         Self { head, at, origin: origin.into(), signatures }
     }
 
@@ -84,14 +78,7 @@ impl SignedCheckpoint {
     /// Whether this key signed it, for the log that the key is named for.
     pub fn is_signed_by(&self, key: &VerifierKey) -> bool {
         let text = text(&self.origin, self.head, self.at);
-        *self.origin == *key.name()
-            && self.signatures.lines().any(|line| {
-                let name = line.strip_prefix(SIGNATURE_MARK).and_then(|line| line.split_once(' '));
-                let Some((name, signed)) = name else { return false };
-                let Ok(signed) = STANDARD.decode(signed) else { return false };
-                let Some((id, signature)) = signed.split_first_chunk::<4>() else { return false };
-                name == key.name() && *id == key.id() && key.verifies(text.as_bytes(), signature)
-            })
+        *self.origin == *key.name() && note::is_signed(&text, &self.signatures, key)
     }
 }
 

@@ -7,6 +7,8 @@
 //! - [`verify`] needs the bundle's text and the public key, and nothing else. What it lets pass was
 //!   recorded, in that order, before the checkpoint was signed; nothing between the first and the
 //!   last event is left out.
+//! - [`certify`] says of an erasure that it is done, in a signed text of its own;
+//!   [`verify_certificate`] checks that.
 //! - [`why`] walks an event's causes back to who or what began it; it proves nothing, and what it
 //!   tells are events that a bundle can prove.
 //! - `docs/evidence.md` says how to check a bundle without this code.
@@ -21,11 +23,13 @@
 //!   and the log knows nothing of messages.
 
 mod bundle;
+mod certificate;
 mod gather;
 mod verify;
 mod why;
 
 pub use bundle::{Bundle, Proved, open_reply};
+pub use certificate::{Certified, NoCertificate, certify, is_certificate, verify_certificate};
 pub use gather::{GatherError, MAX_EVENTS, gather, reply_key};
 pub use verify::{Flaw, MAX_BUNDLE_BYTES, Report, verify};
 pub use why::{InvalidName, MAX_STEPS, Named, Step, Trail, WhyError, why};

@@ -140,6 +140,22 @@ pub fn read(octets: &[u8]) -> Report {
     if fates.is_empty() { Report::Other } else { Report::Delivery(fates) }
 }
 
+/// What a message says, to be searched: its octets as they are, and what its parts and those of
+/// messages inside it say, decoded. At most [`MAX_PARTS`] of each.
+pub fn texts(octets: &[u8]) -> Vec<String> {
+    let octets = octets.get(..MAX_OCTETS).unwrap_or(octets);
+    let mut texts = vec![String::from_utf8_lossy(octets).into_owned()];
+    if let Some(message) = MessageParser::default().parse(shallow(octets)) {
+        for part in parts(&message) {
+            texts.push(text_of(part));
+            if let Some(inner) = part.message() {
+                texts.extend(parts(inner).map(text_of));
+            }
+        }
+    }
+    texts
+}
+
 /// The beginning of a message that is too deep, for the copy below a report may be anything.
 fn shallow(octets: &[u8]) -> &[u8] {
     const FIELD: &[u8] = b"content-type";

@@ -406,3 +406,20 @@ fn the_share_of_samples_read_rightly() {
     assert!(all >= 90, "{all} samples");
     assert!(usable * 100 >= all * 90, "{usable} of {all}");
 }
+
+#[test]
+fn what_a_message_says_is_decoded_in_its_parts_and_those_inside_it() {
+    let encoded = "=\r\nada=40reader.test";
+    let message = format!(
+        "From: a@b.test\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n\
+         --x\r\nContent-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\n\
+         Z3JhY2VAcmVhZGVyLnRlc3Q=\r\n\
+         --x\r\nContent-Type: message/rfc822\r\n\r\n\
+         To: x@y.test\r\nContent-Type: text/plain\r\n\
+         Content-Transfer-Encoding: quoted-printable\r\n\r\n{encoded}\r\n--x--\r\n"
+    );
+    let said = mail::report::texts(message.as_bytes()).join("\n");
+    for address in ["a@b.test", "grace@reader.test", "x@y.test", "ada@reader.test"] {
+        assert!(said.contains(address), "{address}: {said}");
+    }
+}

@@ -242,7 +242,8 @@ mod tests {
 
     #[test]
     fn every_cause_is_read_as_it_was_written() {
-        let event: MessageEvent = Canceled { recipient: crate::RecipientIndex(0) }.into();
+        let event: MessageEvent =
+            Canceled { recipient: crate::RecipientIndex(0), reason: None }.into();
         for by in every() {
             assert_eq!(by.to_string().parse(), Ok(by));
             for after in [None, Some(After::Own(7)), Some(elsewhere())] {
@@ -257,7 +258,8 @@ mod tests {
 
     #[test]
     fn it_stands_beside_type_and_version() {
-        let event: MessageEvent = Canceled { recipient: crate::RecipientIndex(0) }.into();
+        let event: MessageEvent =
+            Canceled { recipient: crate::RecipientIndex(0), reason: None }.into();
         let cause = Cause { by: By::Attempt, after: Some(After::Own(1)) };
         let written = String::from_utf8(event.encode(&cause).into()).unwrap();
         let expected =

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::{
     cause::{After, By, Cause},
     domain::DomainEvent,
+    erasure::ErasureEvent,
     instance::InstanceEvent,
     letter::LetterEvent,
     message::MessageEvent,
@@ -199,6 +200,8 @@ pub enum Event {
     Suppression(SuppressionEvent),
     /// Of a letter that came to an office.
     Letter(LetterEvent),
+    /// Of the forgetting of a person.
+    Erasure(ErasureEvent),
     /// Of the instance.
     Instance(InstanceEvent),
 }
@@ -217,6 +220,7 @@ impl Event {
                 SuppressionEvent::decode(&kind, v, data).map(Self::Suppression)
             }
             StreamId::Letter(_) => LetterEvent::decode(&kind, v, data).map(Self::Letter),
+            StreamId::Erasure(_) => ErasureEvent::decode(&kind, v, data).map(Self::Erasure),
             StreamId::Instance(_) => InstanceEvent::decode(&kind, v, data).map(Self::Instance),
         }
     }
@@ -231,6 +235,7 @@ impl Event {
             Self::Template(event) => event.kind(),
             Self::Suppression(event) => event.kind(),
             Self::Letter(event) => event.kind(),
+            Self::Erasure(event) => event.kind(),
             Self::Instance(event) => event.kind(),
         }
     }

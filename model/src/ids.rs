@@ -142,6 +142,10 @@ macro_rules! id {
 }
 
 id!(
+    /// The forgetting of a person.
+    ErasureId, "era_"
+);
+id!(
     /// A customer of the platform; owns apps, domains and users.
     TenantId, "ten_"
 );

@@ -17,6 +17,7 @@ pub mod conservation;
 pub mod content;
 pub mod delivery;
 pub mod domain;
+pub mod erasure;
 pub mod event;
 pub mod ids;
 pub mod instance;
@@ -40,7 +41,7 @@ pub mod user;
 pub use cause::{After, By, Cause};
 pub use event::Event;
 pub use ids::{
-    ApiKeyId, AppId, DomainId, EventId, InstanceId, LetterId, MessageId, RecipientIndex,
+    ApiKeyId, AppId, DomainId, ErasureId, EventId, InstanceId, LetterId, MessageId, RecipientIndex,
     SuppressionId, TemplateId, TenantId, UserId,
 };
 pub use stream::StreamId;

@@ -14,9 +14,9 @@ mod tried;
 
 pub use decide::{Accept, Command, Facts, Refusal, Report, Returning, SenderStanding, decide};
 pub use events::{
-    Accepted, AcceptedRecipient, Attempt, Bounced, Canceled, Complained, Deferred, Delivered,
-    Failed, FailureReason, MessageEvent, RecordedAnswer, RetryRequested, Returned, Scheduled, Sent,
-    Sha256, Suppressed, SuppressionReason, Tag, TemplateUse,
+    Accepted, AcceptedRecipient, Attempt, Bounced, CancelReason, Canceled, Complained, Deferred,
+    Delivered, Failed, FailureReason, MessageEvent, RecordedAnswer, RetryRequested, Returned,
+    Scheduled, Sent, Sha256, Suppressed, SuppressionReason, Tag, TemplateUse,
 };
 pub use state::{Message, MessageStatus, RecipientState, RecipientStatus};
 pub use step::{End, Step};

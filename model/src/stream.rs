@@ -5,8 +5,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::ids::{
-    DomainId, InstanceId, InvalidId, LetterId, MessageId, SuppressionId, TemplateId, TenantId,
-    UserId,
+    DomainId, ErasureId, InstanceId, InvalidId, LetterId, MessageId, SuppressionId, TemplateId,
+    TenantId, UserId,
 };
 
 /// Whose events: the identity of an aggregate. Written as the aggregate's own identifier.
@@ -26,6 +26,8 @@ pub enum StreamId {
     Suppression(SuppressionId),
     /// A letter that came to an office.
     Letter(LetterId),
+    /// The forgetting of a person.
+    Erasure(ErasureId),
     /// The instance, with the receivers that are paused.
     Instance(InstanceId),
 }
@@ -44,6 +46,7 @@ impl StreamId {
             Self::Template(id) => (5, id.as_bytes()),
             Self::Suppression(id) => (6, id.as_bytes()),
             Self::Letter(id) => (8, id.as_bytes()),
+            Self::Erasure(id) => (9, id.as_bytes()),
             Self::Instance(id) => (7, id.as_bytes()),
         };
         let mut bytes = [kind; Self::LEN];
@@ -64,6 +67,7 @@ impl StreamId {
             5 => Some(Self::Template(TemplateId::from_bytes(id))),
             6 => Some(Self::Suppression(SuppressionId::from_bytes(id))),
             8 => Some(Self::Letter(LetterId::from_bytes(id))),
+            9 => Some(Self::Erasure(ErasureId::from_bytes(id))),
             7 => Some(Self::Instance(InstanceId::from_bytes(id))),
             _ => None,
         }
@@ -80,6 +84,7 @@ impl fmt::Display for StreamId {
             Self::Template(id) => id.fmt(f),
             Self::Suppression(id) => id.fmt(f),
             Self::Letter(id) => id.fmt(f),
+            Self::Erasure(id) => id.fmt(f),
             Self::Instance(id) => id.fmt(f),
         }
     }
@@ -103,6 +108,7 @@ impl FromStr for StreamId {
             Some(TemplateId::PREFIX) => text.parse().map(Self::Template),
             Some(SuppressionId::PREFIX) => text.parse().map(Self::Suppression),
             Some(LetterId::PREFIX) => text.parse().map(Self::Letter),
+            Some(ErasureId::PREFIX) => text.parse().map(Self::Erasure),
             Some(InstanceId::PREFIX) => text.parse().map(Self::Instance),
             _ => Err(InvalidId),
         }
@@ -136,6 +142,7 @@ mod tests {
             StreamId::Template(TemplateId::from_bytes([5; 16])),
             StreamId::Suppression(SuppressionId::from_bytes([6; 16])),
             StreamId::Letter(LetterId::from_bytes([8; 16])),
+            StreamId::Erasure(ErasureId::from_bytes([9; 16])),
             StreamId::Instance(InstanceId::THIS),
         ] {
             assert_eq!(StreamId::from_bytes(stream.to_bytes()), Some(stream));
@@ -145,7 +152,7 @@ mod tests {
 
     #[test]
     fn unknown_kinds_are_refused() {
-        assert_eq!(StreamId::from_bytes([9; 17]), None);
+        assert_eq!(StreamId::from_bytes([0; 17]), None);
         assert!("key_00000000000000000000000000".parse::<StreamId>().is_err());
         assert!("é".parse::<StreamId>().is_err());
     }

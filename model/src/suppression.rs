@@ -33,7 +33,8 @@ pub struct SuppressionAdded {
     pub recipient: RecipientHash,
     /// Why.
     pub reason: SuppressionReason,
-    /// The address, sealed; absent when it was not known any more.
+    /// The address, sealed, as it was recorded before it became content: that lies beside the
+    /// event, and is absent when it was not known any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<SealedText>,
 }
@@ -77,6 +78,8 @@ pub enum Command {
     Add(SuppressionAdded),
     /// Take it off.
     Remove,
+    /// Keep it on the list without knowing who it is.
+    Forget,
 }
 
 /// Why a command is not carried out.
@@ -98,6 +101,13 @@ pub fn decide(
             Ok(Vec::new())
         }
         (Command::Add(added), _) => Ok(vec![added.clone().into()]),
+        // What was sealed into an event stays there; from here on the list goes by another.
+        (Command::Forget, Some(listed)) if listed.address.is_some() => {
+            let SuppressionAdded { tenant, app, recipient, .. } = *listed;
+            let added = SuppressionAdded { address: None, ..listed.clone() };
+            Ok(vec![SuppressionRemoved { tenant, app, recipient }.into(), added.into()])
+        }
+        (Command::Forget, _) => Ok(Vec::new()),
         (Command::Remove, None) => Err(Refusal::Unknown),
         (Command::Remove, Some(SuppressionAdded { tenant, app, recipient, .. })) => {
             let (tenant, app, recipient) = (*tenant, *app, *recipient);
@@ -181,6 +191,16 @@ mod tests {
         assert_eq!(decided(&[], &add), Ok(vec![first.clone().into()]));
         let again = Command::Add(added(SuppressionReason::Manual));
         assert_eq!(decided(&[first.into()], &again), Ok(vec![]));
+    }
+
+    #[test]
+    fn who_is_forgotten_stays_listed_by_the_hash_alone() {
+        let known = added(SuppressionReason::Complaint);
+        let unknown = SuppressionAdded { address: None, ..known.clone() };
+        let forgotten = decided(&[known.into()], &Command::Forget);
+        assert_eq!(forgotten, Ok(vec![removed().into(), unknown.clone().into()]));
+        assert_eq!(decided(&[unknown.into()], &Command::Forget), Ok(vec![]));
+        assert_eq!(decided(&[], &Command::Forget), Ok(vec![]));
     }
 
     #[test]

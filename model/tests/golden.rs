@@ -15,9 +15,10 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use model::{
-    ApiKeyId, By, Cause, DomainId, Event, InstanceId, LetterId, MessageId, StreamId, SuppressionId,
-    TemplateId, TenantId, UserId,
+    ApiKeyId, By, Cause, DomainId, ErasureId, Event, InstanceId, LetterId, MessageId, StreamId,
+    SuppressionId, TemplateId, TenantId, UserId,
     domain::DomainEvent,
+    erasure::ErasureEvent,
     event::{MAX_EVENT_OCTETS, UPCASTERS},
     instance::InstanceEvent,
     letter::LetterEvent,
@@ -55,6 +56,7 @@ fn stream(kind: &str) -> StreamId {
         "template" => StreamId::Template(TemplateId::from_bytes([5; 16])),
         "suppression" => StreamId::Suppression(SuppressionId::from_bytes([6; 16])),
         "letter" => StreamId::Letter(LetterId::from_bytes([8; 16])),
+        "person" => StreamId::Erasure(ErasureId::from_bytes([9; 16])),
         "instance" => StreamId::Instance(InstanceId::THIS),
         other => panic!("there is no aggregate called {other}"),
     }
@@ -75,6 +77,7 @@ fn encode(event: &Event, cause: Option<Cause>) -> Box<[u8]> {
         Event::Template(event) => event.encode(cause),
         Event::Suppression(event) => event.encode(cause),
         Event::Letter(event) => event.encode(cause),
+        Event::Erasure(event) => event.encode(cause),
         Event::Instance(event) => event.encode(cause),
     }
 }
@@ -88,6 +91,7 @@ fn kinds() -> BTreeSet<&'static str> {
         TemplateEvent::KINDS,
         SuppressionEvent::KINDS,
         LetterEvent::KINDS,
+        ErasureEvent::KINDS,
         InstanceEvent::KINDS,
     ]
     .concat()

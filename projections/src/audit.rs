@@ -5,9 +5,9 @@ mod query;
 use std::sync::LazyLock;
 
 use model::{
-    Event, StreamId, TenantId, domain::DomainEvent, instance::InstanceEvent, letter::LetterEvent,
-    message::MessageEvent, suppression::SuppressionEvent, template::TemplateEvent,
-    tenant::TenantEvent, user::UserEvent,
+    Event, StreamId, TenantId, domain::DomainEvent, erasure::ErasureEvent, instance::InstanceEvent,
+    letter::LetterEvent, message::MessageEvent, suppression::SuppressionEvent,
+    template::TemplateEvent, tenant::TenantEvent, user::UserEvent,
 };
 
 pub use self::query::{Audit, AuditCursor, AuditPage, AuditQuery, AuditRow, MAX_AUDIT_PAGE};
@@ -59,6 +59,7 @@ pub fn event_kinds() -> &'static [&'static str] {
             SuppressionEvent::KINDS,
             MessageEvent::KINDS,
             LetterEvent::KINDS,
+            ErasureEvent::KINDS,
             InstanceEvent::KINDS,
         ]
         .concat()
@@ -80,6 +81,7 @@ pub(crate) const fn named_tenant(stream: StreamId, event: &Event) -> Option<Tena
         Event::Suppression(SuppressionEvent::SuppressionAdded(added)) => Some(added.tenant),
         Event::Suppression(SuppressionEvent::SuppressionRemoved(removed)) => Some(removed.tenant),
         Event::Letter(LetterEvent::LetterReceived(received)) => received.tenant,
+        Event::Erasure(ErasureEvent::PersonErasureRequested(requested)) => Some(requested.tenant),
         _ => None,
     }
 }
@@ -92,7 +94,10 @@ fn tenant_of(fact: &Fact<'_>, round: &mut Round<'_>) -> Result<TenantId, Halt> {
         return Ok(origin.accepted.tenant);
     }
     if let Some(tenant) = fact.known.other().and_then(|event| named_tenant(stream, event)) {
-        if matches!(stream, StreamId::Domain(_) | StreamId::User(_) | StreamId::Template(_)) {
+        if matches!(
+            stream,
+            StreamId::Domain(_) | StreamId::User(_) | StreamId::Template(_) | StreamId::Erasure(_)
+        ) {
             round.put(owner_key(stream), tenant.as_bytes().to_vec());
         }
         return Ok(tenant);

@@ -50,6 +50,7 @@ mod alarms;
 mod alerts;
 mod audit;
 mod codec;
+mod erasures;
 mod error;
 mod events;
 mod fact;
@@ -81,6 +82,7 @@ pub use alarms::{
 };
 pub use alerts::{Affected, Alert, Alerts};
 pub use audit::{Audit, AuditCursor, AuditPage, AuditQuery, AuditRow, MAX_AUDIT_PAGE, event_kinds};
+pub use erasures::{ErasureCursor, ErasureView, Erasures, MAX_ERASURE_PAGE};
 pub use error::{Halt, OpenError, QueryError};
 pub use feed::{Feed, FeedPage, FeedRow, MAX_FEED_PAGE, News};
 pub use folds::Until;

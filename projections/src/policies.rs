@@ -497,6 +497,7 @@ impl Projection for PoliciesProjection {
             | Event::Template(_)
             | Event::Suppression(_)
             | Event::Letter(_)
+            | Event::Erasure(_)
             | Event::Instance(_) => return Ok(()),
         };
         round.put(key, FactRow::of(fact).to_bytes());

@@ -15,6 +15,7 @@ use crate::{
     alarms::{Alarms, AlarmsProjection},
     alerts::{Alerts, AlertsProjection},
     audit::{Audit, AuditProjection},
+    erasures::{Erasures, ErasuresProjection},
     error::{Halt, OpenError, QueryError},
     feed::{Feed, FeedProjection, Herald},
     folds::{Folds, Until},
@@ -50,6 +51,7 @@ const NAMES: &[&str] = &[
     "letters",
     "alerts",
     "feed",
+    "erasures",
 ];
 
 /// How far a rebuild has come.
@@ -101,6 +103,7 @@ struct Shared {
     letters: Letters,
     alerts: Arc<Alerts>,
     feed: Feed,
+    erasures: Erasures,
     standing: watch::Sender<Standing>,
     running: Mutex<Running>,
 }
@@ -300,6 +303,11 @@ impl ReadModels {
         &self.shared.letters
     }
 
+    /// Who was to be forgotten.
+    pub fn erasures(&self) -> &Erasures {
+        &self.shared.erasures
+    }
+
     /// What of ours receivers find wrong.
     pub fn alerts(&self) -> &Alerts {
         &self.shared.alerts
@@ -409,7 +417,8 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
     let policies = Arc::new(Policies::new(Arc::clone(&keys)));
     let sessions = Arc::new(Sessions::default());
     let templates = Arc::new(Templates::new(rows("template_sources")?));
-    let suppressions = Arc::new(Suppressions::new(rows("suppressions")?, vault.clone()));
+    let suppressions =
+        Arc::new(Suppressions::new(rows("suppressions")?, Arc::clone(&log), vault.clone()));
     let alerts = Arc::new(Alerts::default());
     let herald = Arc::new(Herald::default());
     // In the order of their names above.
@@ -429,6 +438,7 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
         Box::new(LettersProjection),
         Box::new(AlertsProjection(Arc::clone(&alerts))),
         Box::new(FeedProjection::new(Arc::clone(&herald))),
+        Box::new(ErasuresProjection),
     ];
     let messages = Messages::new(rows("messages")?, Arc::clone(&log));
     let logs = Logs::new(rows("logs")?, Arc::clone(&log), messages.clone());
@@ -437,6 +447,7 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
     let audit = Audit::new(rows("audit")?, Arc::clone(&log));
     let tls_sessions = TlsSessions::new(rows("tls_sessions")?);
     let letters = Letters::new(rows("letters")?, Arc::clone(&log));
+    let erasures = Erasures::new(rows("erasures")?, Arc::clone(&log));
     let mut folds =
         Folds::open(Arc::clone(&log), store.clone(), layers.clone(), projections, opening.afresh)?;
     while folds.round(opening.until)? {
@@ -465,6 +476,7 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
             letters,
             alerts,
             feed,
+            erasures,
             standing: watch::Sender::new(standing),
             running: Mutex::new(Running::Idle(Box::new(folds))),
         }),

@@ -2,19 +2,20 @@
 
 use std::{fmt, sync::Arc};
 
-use eventlog::{Scan, Vault};
+use eventlog::{ContentError, EventLog, Position, Purpose, Scan, Vault};
 use model::{
     AppId, Event, StreamId, SuppressionId, Timestamp,
     address::EmailAddress,
     event::{KeyedHash, RecipientHash},
     message::SuppressionReason,
-    profile::SuppressionProfile,
+    profile::{Profile as _, SuppressionProfile},
     suppression::{SuppressionAdded, SuppressionEvent},
 };
 
 use crate::{
     codec::{Malformed, Reader, join},
     error::{Halt, QueryError},
+    events::events_at,
     fact::{Fact, FactRow, malformed},
     layer::{Round, Rows},
     projection::Projection,
@@ -70,6 +71,7 @@ impl fmt::Display for SuppressionCursor {
 /// The lists.
 pub struct Suppressions {
     table: Rows,
+    log: Arc<dyn EventLog>,
     vault: Vault,
     /// Apps that ever listed somebody: the others cost a send nothing.
     listing: papaya::HashSet<AppId>,
@@ -82,8 +84,8 @@ impl fmt::Debug for Suppressions {
 }
 
 impl Suppressions {
-    pub(crate) fn new(table: Rows, vault: Vault) -> Self {
-        Self { table, vault, listing: papaya::HashSet::new() }
+    pub(crate) fn new(table: Rows, log: Arc<dyn EventLog>, vault: Vault) -> Self {
+        Self { table, log, vault, listing: papaya::HashSet::new() }
     }
 
     /// Whether the app has ever listed anybody.
@@ -109,7 +111,7 @@ impl Suppressions {
         app: AppId,
         recipient: &RecipientHash,
     ) -> Result<Option<SuppressionView>, QueryError> {
-        let Some(Listed { id, at, added }) = self.listed(app, recipient)? else {
+        let Some(Listed { id, at, position, added }) = self.listed(app, recipient)? else {
             return Ok(None);
         };
         let email = match &added.address {
@@ -118,7 +120,7 @@ impl Suppressions {
                     sealed::profile(&self.vault, id.as_bytes(), address);
                 Some(profile.ok_or_else(|| damaged(Malformed))?.email)
             }
-            None => None,
+            None => self.address(id, position)?,
         };
         Ok(Some(SuppressionView { email, reason: added.reason, created_at: at }))
     }
@@ -152,9 +154,31 @@ impl Suppressions {
         Ok((found, None))
     }
 
+    /// The address that lies beside the event at a position; `None` when none does, or it was
+    /// forgotten.
+    fn address(
+        &self,
+        id: SuppressionId,
+        position: Position,
+    ) -> Result<Option<EmailAddress>, QueryError> {
+        let found = events_at(self.log.as_ref(), &[position])?;
+        let Some(location) = found.first().and_then(|recorded| recorded.content.first()) else {
+            return Ok(None);
+        };
+        let lost = || QueryError::Damaged { table: "content" };
+        let sealed = match self.log.read_content(location) {
+            Ok(sealed) => sealed,
+            Err(ContentError::Forgotten) => return Ok(None),
+            Err(_) => return Err(lost()),
+        };
+        let opened = self.vault.open(Purpose::TenantProfile, id.as_bytes(), &sealed);
+        let profile = opened.ok().and_then(|bytes| SuppressionProfile::from_bytes(&bytes).ok());
+        Ok(Some(profile.ok_or_else(lost)?.email))
+    }
+
     fn listed(&self, app: AppId, recipient: &RecipientHash) -> Result<Option<Listed>, QueryError> {
         let Some(row) = self.table.get(listed_key(app, recipient))? else { return Ok(None) };
-        let (_, fact) = read(&row).map_err(damaged)?;
+        let (position, fact) = read(&row).map_err(damaged)?;
         let (StreamId::Suppression(id), Ok(Event::Suppression(event))) =
             (fact.stream, fact.event(NAME))
         else {
@@ -163,7 +187,7 @@ impl Suppressions {
         let SuppressionEvent::SuppressionAdded(added) = event else {
             return Err(damaged(Malformed));
         };
-        Ok(Some(Listed { id, at: fact.at, added }))
+        Ok(Some(Listed { id, at: fact.at, position: Position::new(position), added }))
     }
 }
 
@@ -171,6 +195,7 @@ impl Suppressions {
 struct Listed {
     id: SuppressionId,
     at: Timestamp,
+    position: Position,
     added: SuppressionAdded,
 }
 

@@ -35,6 +35,20 @@ impl Server {
         Ok(Self { address, token, file })
     }
 
+    /// The same, if one runs: a file that is left behind names a server that does not answer.
+    pub(super) async fn running(config: &Config) -> Result<Option<Self>, Failure> {
+        if !config.operator_file().exists() {
+            return Ok(None);
+        }
+        let server = Self::of(config)?;
+        match timeout(PATIENCE, TcpStream::connect(server.address)).await {
+            Ok(Ok(_)) => Ok(Some(server)),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(None),
+            Ok(Err(error)) => Err(Failure::failed(format!("{}: {error}", server.address))),
+            Err(_) => Err(Failure::failed("the server did not answer in time")),
+        }
+    }
+
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
         self.ask("GET", path, None).await
     }

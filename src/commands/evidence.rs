@@ -45,6 +45,9 @@ fn verify(file: &Path, key: &VerifierKey, as_json: bool) -> Result<(), Failure> 
     let mut text = Vec::new();
     let most = ::evidence::MAX_BUNDLE_BYTES as u64 + 1;
     File::open(file).map_err(named)?.take(most).read_to_end(&mut text).map_err(named)?;
+    if ::evidence::is_certificate(&text) {
+        return verify_certificate(&text, key, as_json);
+    }
     let report = ::evidence::verify(&text, key)
         .map_err(|flaw| Failure::failed(format!("the evidence does not hold: {flaw}")))?;
     let ::evidence::Report { message, events, last_position, signed_at, replies } = report;
@@ -61,6 +64,27 @@ fn verify(file: &Path, key: &VerifierKey, as_json: bool) -> Result<(), Failure> 
     print_line(&format!(
         "the evidence holds: {message}, {events} events up to position {last_position}, {replies} \
          replies, signed at {signed_at}"
+    ))
+    .map(|_| ())
+}
+
+fn verify_certificate(text: &[u8], key: &VerifierKey, as_json: bool) -> Result<(), Failure> {
+    let certified = ::evidence::verify_certificate(text, key)
+        .map_err(|flaw| Failure::failed(format!("the certificate does not hold: {flaw}")))?;
+    let ::evidence::Certified { erasure, tenant, messages, records, erased_at } = certified;
+    if as_json {
+        return print_json(&json!({
+            "holds": true,
+            "erasure": erasure,
+            "tenant": tenant,
+            "messages": messages,
+            "records": records,
+            "erasedAt": erased_at,
+        }));
+    }
+    print_line(&format!(
+        "the certificate holds: {erasure}, in the data of {tenant} {records} sealed records, those \
+         of {messages} messages among them, were overwritten by {erased_at}"
     ))
     .map(|_| ())
 }

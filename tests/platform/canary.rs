@@ -27,7 +27,7 @@ use crate::support::{
 };
 
 /// What is personal, each with a word of its own.
-const WORDS: [&str; 20] = [
+pub(crate) const WORDS: [&str; 20] = [
     "qzcanaryfromname",
     "qzcanaryfromlocal",
     "qzcanarytoname",
@@ -50,7 +50,7 @@ const WORDS: [&str; 20] = [
     "qzcanarydelivery",
 ];
 
-fn email() -> Value {
+pub(crate) fn email() -> Value {
     json!({
         "from": { "email": "qzcanaryfromlocal@sender.test", "name": "Qzcanaryfromname" },
         "to": ["qzcanarytoname <qzcanarytolocal@reader.test>"],
@@ -69,9 +69,9 @@ fn email() -> Value {
     })
 }
 
-/// A receiver that echoes whom it was asked for.
+/// A receiver that echoes whom it was asked for, of those who are marked.
 #[derive(Default)]
-struct Echo(parking_lot::Mutex<BTreeSet<String>>);
+pub(crate) struct Echo(parking_lot::Mutex<BTreeSet<String>>);
 
 impl Policy for Echo {
     fn recipient(&self, asked: Asked<'_>) -> Action {
@@ -80,7 +80,7 @@ impl Policy for Echo {
             let text = format!("5.1.1 <{who}> qzcanaryrefusal");
             return Action::Reply(SinkReply::new(550, text));
         }
-        if self.0.lock().insert(who.to_owned()) {
+        if who.starts_with("qzcanary") && self.0.lock().insert(who.to_owned()) {
             let text = format!("4.7.1 <{who}> qzcanarydeferral");
             return Action::Reply(SinkReply::new(451, text));
         }
@@ -88,18 +88,22 @@ impl Policy for Echo {
     }
 
     fn message(&self, message: &Received) -> MessageAction {
-        let text = format!("2.0.0 <{}> qzcanarydelivery", message.recipients.join(","));
+        let who = message.recipients.join(",");
+        if !who.contains("qzcanary") {
+            return MessageAction::Reply(SinkReply::new(250, "2.0.0 taken".to_owned()));
+        }
+        let text = format!("2.0.0 <{who}> qzcanarydelivery");
         MessageAction::Reply(SinkReply::new(250, text))
     }
 }
 
 /// Finds a word as it is, in either case, in hexadecimal, and in base64 wherever it begins.
-struct Search {
+pub(crate) struct Search {
     needles: Vec<(&'static str, Vec<u8>)>,
 }
 
 impl Search {
-    fn new(words: &[&'static str]) -> Self {
+    pub(crate) fn new(words: &[&'static str]) -> Self {
         let mut needles = Vec::new();
         for word in words {
             let hex: Vec<String> = word.bytes().map(|byte| format!("{byte:02x}")).collect();
@@ -116,7 +120,7 @@ impl Search {
         Self { needles }
     }
 
-    fn find(&self, haystack: &[u8]) -> Option<&'static str> {
+    pub(crate) fn find(&self, haystack: &[u8]) -> Option<&'static str> {
         let haystack = haystack.to_ascii_lowercase();
         let found = self.needles.iter().find(|(_, needle)| {
             haystack.windows(needle.len()).any(|window| window == needle.as_slice())
@@ -144,7 +148,7 @@ pub(crate) fn bytes_of(path: &Path) -> Vec<u8> {
     kept
 }
 
-fn every_event(log: &dyn EventLog) -> Vec<Recorded> {
+pub(crate) fn every_event(log: &dyn EventLog) -> Vec<Recorded> {
     let mut events: Vec<Recorded> = Vec::new();
     loop {
         let after = events.last().map_or(Position::START, |event| event.position);

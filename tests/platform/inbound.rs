@@ -24,7 +24,7 @@ use crate::support::{
 pub(crate) const HOSTNAME: &str = "mx.lumora.test";
 const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn start() -> (TestApp, SocketAddr) {
+pub(crate) async fn start() -> (TestApp, SocketAddr) {
     let app = TestApp::start_in(World::new().await, |config| {
         config.inbound.listen = Some((std::net::Ipv4Addr::LOCALHOST, 0).into());
         config.inbound.hostname = Some(HOSTNAME.to_owned());
@@ -70,7 +70,7 @@ pub(crate) fn status_report(recipient: &str, status: &str, words: &str) -> Strin
     )
 }
 
-fn complaint(sender: &str, recipient: &str) -> String {
+pub(crate) fn complaint(sender: &str, recipient: &str) -> String {
     format!(
         "From: fbl@provider.test\nMIME-Version: 1.0\n\
          Content-Type: multipart/report; report-type=feedback-report; boundary=b\n\n\

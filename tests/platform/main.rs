@@ -24,6 +24,7 @@ mod deferred;
 mod delivered;
 mod dev;
 mod doctor;
+mod erasure;
 mod evidence;
 mod feed;
 mod idempotency;

@@ -19,7 +19,7 @@ pub(crate) struct Operation {
 }
 
 /// Every operation.
-pub(crate) const OPERATIONS: [Operation; 49] = [
+pub(crate) const OPERATIONS: [Operation; 52] = [
     Operation { id: "sendEmail", scope: Some(Scope::EmailSend), errors: SEND_ERRORS },
     Operation { id: "sendBatch", scope: Some(Scope::EmailSend), errors: SEND_ERRORS },
     Operation {
@@ -193,6 +193,9 @@ pub(crate) const OPERATIONS: [Operation; 49] = [
     Operation { id: "resumeDelivery", scope: None, errors: portal::PORTAL_RESUME },
     Operation { id: "pauseDomain", scope: None, errors: portal::PORTAL_UPDATE },
     Operation { id: "resumeDomain", scope: None, errors: portal::PORTAL_RESUME_ONE },
+    Operation { id: "createErasure", scope: None, errors: portal::PORTAL_MAKE },
+    Operation { id: "listErasures", scope: None, errors: portal::PORTAL_QUERY },
+    Operation { id: "getErasure", scope: None, errors: portal::PORTAL_OPEN_ONE },
     Operation { id: "listAuditEvents", scope: None, errors: portal::PORTAL_QUERY },
     Operation { id: "healthz", scope: None, errors: &[] },
     Operation { id: "readyz", scope: None, errors: &[Code::NotReady] },

@@ -26,7 +26,7 @@ enum Needs {
 
 /// Every operation, and what it asks for. Said here once more on purpose: an operation that loses
 /// its lock by mistake loses it in the document too.
-const KNOWN: [(&str, Needs); 49] = [
+const KNOWN: [(&str, Needs); 52] = [
     ("sendEmail", Needs::Key(Scope::EmailSend)),
     ("sendBatch", Needs::Key(Scope::EmailSend)),
     ("cancelMessage", Needs::Key(Scope::EmailSend)),
@@ -72,6 +72,9 @@ const KNOWN: [(&str, Needs); 49] = [
     ("resumeDelivery", Needs::Session),
     ("pauseDomain", Needs::Session),
     ("resumeDomain", Needs::Session),
+    ("createErasure", Needs::Session),
+    ("listErasures", Needs::Session),
+    ("getErasure", Needs::Session),
     ("listAuditEvents", Needs::Session),
     ("healthz", Needs::Nothing),
     ("readyz", Needs::Nothing),

@@ -4,9 +4,10 @@ use actors::NewApiKey;
 use eventlog::{Append, EventLog as _, NewEvent, Version};
 use model::{
     DomainId, EventId, LetterId, StreamId,
-    address::DomainName,
+    address::{DomainName, EmailAddress},
     event::KeyedHash,
     letter::{LetterEvent, LetterReceived, Office},
+    pause::Who,
     tenant::Scope,
 };
 use poem::http::Method;
@@ -22,6 +23,7 @@ pub(crate) struct Objects {
     key: String,
     domain: String,
     letter: String,
+    erasure: String,
 }
 
 /// An address on the world's suppression list, as it stands in a path.
@@ -45,7 +47,10 @@ impl Objects {
             .add_domain(model::By::CommandLine, world.tenant, name.unwrap())
             .await
             .unwrap();
+        let person = EmailAddress::parse("nobody@objects.test").unwrap();
+        let erasure = world.platform.erase(world.tenant, &person, Who::Operator).await.unwrap();
         Self {
+            erasure: erasure.id.to_string(),
             letter: letter_to(world, domain).await.to_string(),
             app: world.app.to_string(),
             key: key.id.to_string(),
@@ -89,6 +94,7 @@ impl Objects {
             "keyId" => self.key.clone(),
             "domainId" => self.domain.clone(),
             "letterId" => self.letter.clone(),
+            "erasureId" => self.erasure.clone(),
             other => panic!("a path parameter that is not known here: {other}"),
         })
     }
@@ -127,6 +133,7 @@ pub(crate) fn missing(template: &str) -> String {
         "keyId" => "key_01kb05yt7qe5tvnr4w8jhjkz2m".to_owned(),
         "domainId" => "dom_01kb05yt7qe5tvnr4w8jhjkz2m".to_owned(),
         "letterId" => "let_01kb05yt7qe5tvnr4w8jhjkz2m".to_owned(),
+        "erasureId" => "era_01kb05yt7qe5tvnr4w8jhjkz2m".to_owned(),
         other => panic!("a path parameter that is not known here: {other}"),
     })
 }

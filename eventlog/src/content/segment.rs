@@ -1,4 +1,4 @@
-//! Content segments: one file per hour, records one behind the other.
+//! Content segments: one file per hour, and one for what lasts; records one behind the other.
 //!
 //! What deletes is the file system: a whole file for retention, a punched hole for one record.
 //! (10 KB values deleted from sled gave no disk back.)
@@ -21,6 +21,7 @@ const MAGIC: [u8; 8] = *b"lumorac1";
 /// Zeros are written ahead in pieces of this size.
 const AHEAD: u64 = 512 * 1024;
 const EXTENSION: &str = "content";
+const LASTING: &str = "lasting";
 
 /// The segments of a directory, to read from and to forget in.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(crate) struct ContentSegments {
 pub(crate) struct ContentWriter {
     dir: PathBuf,
     open: Option<OpenSegment>,
+    /// That of [`Hour::LASTING`]: beside the present hour's, so that the two do not take turns.
+    lasting: Option<OpenSegment>,
 }
 
 #[derive(Debug)]
@@ -58,6 +61,9 @@ pub(crate) struct ContentFailure {
 }
 
 fn segment_path(dir: &Path, hour: Hour) -> PathBuf {
+    if hour == Hour::LASTING {
+        return dir.join(format!("{LASTING}.{EXTENSION}"));
+    }
     dir.join(format!("{:08}.{EXTENSION}", hour.get()))
 }
 
@@ -65,12 +71,15 @@ fn hour_of(path: &Path) -> Option<Hour> {
     if path.extension()? != EXTENSION {
         return None;
     }
-    path.file_stem()?.to_str()?.parse().ok().map(Hour::new)
+    match path.file_stem()?.to_str()? {
+        LASTING => Some(Hour::LASTING),
+        hour => hour.parse().ok().map(Hour::new),
+    }
 }
 
 impl ContentWriter {
     pub(crate) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), open: None }
+        Self { dir: dir.to_owned(), open: None, lasting: None }
     }
 
     /// Writes the records of several appends, each with its hour, and makes them durable: all or
@@ -89,7 +98,7 @@ impl ContentWriter {
                 for (hour, end) in written {
                     undone &= self.cut(hour, end).is_ok();
                 }
-                self.open = None;
+                (self.open, self.lasting) = (None, None);
                 Err(ContentFailure { error, undone })
             }
         }
@@ -120,30 +129,33 @@ impl ContentWriter {
             }
             all.push(locations.into_boxed_slice());
         }
-        if let Some(segment) = &self.open
-            && !written.is_empty()
-        {
-            segment.file.sync_data()?;
+        for segment in self.open.iter().chain(&self.lasting) {
+            if written.contains_key(&segment.hour) {
+                segment.file.sync_data()?;
+            }
         }
         Ok(all)
     }
 
     /// The segment of an hour; one of another hour is synced and left.
     fn segment(&mut self, hour: Hour) -> io::Result<&mut OpenSegment> {
-        if let Some(open) = self.open.take_if(|open| open.hour != hour) {
+        let place = if hour == Hour::LASTING { &mut self.lasting } else { &mut self.open };
+        if let Some(open) = place.take_if(|open| open.hour != hour) {
             open.finish()?;
         }
-        let segment = match self.open.take() {
+        let segment = match place.take() {
             Some(segment) => segment,
             None => OpenSegment::open(&self.dir, hour)?,
         };
-        Ok(self.open.insert(segment))
+        Ok(place.insert(segment))
     }
 
     /// Cuts off the zeros that were written ahead; nothing more will be written.
     pub(crate) fn finish(self) {
-        if let Some(Err(error)) = self.open.map(|open| open.finish()) {
-            tracing::warn!(%error, "could not cut the zeros off a content segment");
+        for open in self.open.iter().chain(&self.lasting) {
+            if let Err(error) = open.finish() {
+                tracing::warn!(%error, "could not cut the zeros off a content segment");
+            }
         }
     }
 
@@ -387,6 +399,28 @@ mod tests {
         assert!(matches!(segments.read(&locations[0]), Err(ContentError::Forgotten)));
         segments.erase(&locations[0]).unwrap();
         assert!(!std::fs::read(&path).unwrap().contains(&7));
+    }
+
+    #[test]
+    fn what_lasts_goes_with_no_hour_and_can_be_erased() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = [sealed(1, 300), sealed(2, 300)];
+        let mut writer = ContentWriter::new(dir.path());
+        let appends = [
+            (Hour::new(5), &records[..1]),
+            (Hour::LASTING, &records[..]),
+            (Hour::new(5), &records[1..]),
+            (Hour::new(7), &records[..1]),
+        ];
+        let locations = writer.write(&appends).unwrap();
+        writer.finish();
+        let segments = ContentSegments::open(dir.path(), Hour::new(7)).unwrap();
+        assert_eq!(segments.drop_before(Hour::new(99)).unwrap(), 1);
+        assert!(matches!(segments.read(&locations[0][0]), Err(ContentError::Forgotten)));
+        assert_eq!(segments.read(&locations[1][1]).unwrap(), records[1]);
+        segments.erase(&locations[1][1]).unwrap();
+        assert!(matches!(segments.read(&locations[1][1]), Err(ContentError::Forgotten)));
+        assert_eq!(segments.read(&locations[1][0]).unwrap(), records[0]);
     }
 
     #[test]

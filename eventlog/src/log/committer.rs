@@ -197,7 +197,7 @@ impl Committer {
                     }
                     Verdict::Conflict(_) | Verdict::Failed(_) => &[],
                 };
-                records.push((Hour::of(at), content));
+                records.push((append.segment(at), content));
             }
         }
         if records.iter().any(|(_, content)| !content.is_empty()) {

@@ -86,7 +86,7 @@ fn removed() -> SuppressionEvent {
 }
 
 fn canceled(cause: Cause) -> Box<[u8]> {
-    MessageEvent::from(Canceled { recipient: RecipientIndex(0) }).encode(&cause)
+    MessageEvent::from(Canceled { recipient: RecipientIndex(0), reason: None }).encode(&cause)
 }
 
 fn complained(cause: Cause) -> Box<[u8]> {

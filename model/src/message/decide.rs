@@ -3,9 +3,9 @@
 use super::{
     MAX_RECIPIENTS, MAX_SCHEDULE_AHEAD, MAX_TAGS,
     events::{
-        Accepted, AcceptedRecipient, Attempt, Bounced, Canceled, Complained, Deferred, Delivered,
-        Failed, FailureReason, MessageEvent, RecordedAnswer, RetryRequested, Returned, Scheduled,
-        Sent, Suppressed, SuppressionReason, Tag, TemplateUse,
+        Accepted, AcceptedRecipient, Attempt, Bounced, CancelReason, Canceled, Complained,
+        Deferred, Delivered, Failed, FailureReason, MessageEvent, RecordedAnswer, RetryRequested,
+        Returned, Scheduled, Sent, Suppressed, SuppressionReason, Tag, TemplateUse,
     },
     state::{Message, RecipientStatus},
 };
@@ -14,7 +14,7 @@ use crate::{
     delivery::{
         Answer, BounceRules, Diagnosis, Fault, Outcome, Stage, TlsDemand, Trouble, Verdict,
     },
-    event::{RequestHash, SealedText},
+    event::{RecipientHash, RequestHash, SealedText},
     ids::{ApiKeyId, AppId, DomainId, RecipientIndex, TenantId},
     pause::Who,
     retry::{Jitter, Lifetime, RetryPolicy},
@@ -32,6 +32,8 @@ pub enum Command {
     Expire,
     /// Take it back.
     Cancel,
+    /// Take it back from a recipient who is to be forgotten.
+    Forget(RecipientHash),
     /// Note that recipients did not get it, as a report says.
     RecordReturn(Vec<Returning>),
     /// Note that recipients complained.
@@ -168,6 +170,7 @@ pub fn decide(
         Command::RecordAttempt(reports) => record_attempt(message, reports, facts, now),
         Command::Expire => expire(message, now),
         Command::Cancel => cancel(message, facts, now),
+        Command::Forget(person) => forget(message, person, facts),
         Command::RecordReturn(returning) => record_return(message, returning),
         Command::RecordComplaint(recipients) => record_complaint(message, recipients),
         Command::RetryNow(by) => retry_now(message, *by, now),
@@ -332,7 +335,28 @@ fn cancel(
     if open.is_empty() || facts.in_flight || !waiting {
         return Err(Refusal::NotCancelable);
     }
-    Ok(open.into_iter().map(|recipient| Canceled { recipient }.into()).collect())
+    let canceled = |recipient| Canceled { recipient, reason: None }.into();
+    Ok(open.into_iter().map(canceled).collect())
+}
+
+/// Also of what is due: only an attempt that is under way is waited for, for nobody knows yet how it
+/// ends. The other recipients get theirs.
+fn forget(
+    message: &Message,
+    person: &RecipientHash,
+    facts: &Facts<'_>,
+) -> Result<Vec<MessageEvent>, Refusal> {
+    let (_, accepted) = message.accepted().ok_or(Refusal::Unknown)?;
+    let is_person = |index: &RecipientIndex| {
+        accepted.recipients.get(index.as_usize()).is_some_and(|known| known.hash == *person)
+    };
+    let open: Vec<RecipientIndex> =
+        message.open().map(|(index, _)| index).filter(is_person).collect();
+    if !open.is_empty() && facts.in_flight {
+        return Err(Refusal::NotCancelable);
+    }
+    let reason = Some(CancelReason::Erasure);
+    Ok(open.into_iter().map(|recipient| Canceled { recipient, reason }.into()).collect())
 }
 
 /// A report can come before our own record of the delivery, or where the outcome was unknown: it

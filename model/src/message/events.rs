@@ -32,7 +32,7 @@ events! {
         Bounced = "message.bounced" v 1,
         /// We gave up on a recipient.
         Failed = "message.failed" v 1,
-        /// The caller took a recipient's delivery back.
+        /// A recipient's delivery was taken back.
         Canceled = "message.canceled" v 1,
         /// A report says that a recipient did not get it after all.
         Returned = "message.returned" v 1,
@@ -330,6 +330,17 @@ pub enum FailureReason {
 pub struct Canceled {
     /// Which recipient.
     pub recipient: RecipientIndex,
+    /// Why; absent: the caller took it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<CancelReason>,
+}
+
+/// Why a delivery was taken back by somebody else than the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelReason {
+    /// The recipient is to be forgotten.
+    Erasure,
 }
 
 /// See [`MessageEvent::Returned`].

@@ -5,8 +5,8 @@ use std::time::Duration;
 use model::{
     RecipientIndex,
     message::{
-        Canceled, Command, Failed, FailureReason, MessageEvent, MessageStatus, Refusal,
-        RetryRequested, SuppressionReason,
+        CancelReason, Canceled, Command, Failed, FailureReason, MessageEvent, MessageStatus,
+        Refusal, RetryRequested, SuppressionReason,
     },
     pause::Who,
 };
@@ -22,7 +22,7 @@ fn expired(recipient: u8, attempt: u16) -> MessageEvent {
 }
 
 fn canceled(recipient: u8) -> MessageEvent {
-    Canceled { recipient: RecipientIndex(recipient) }.into()
+    Canceled { recipient: RecipientIndex(recipient), reason: None }.into()
 }
 
 #[test]
@@ -132,4 +132,26 @@ fn a_scheduled_message_keeps_its_time_when_somebody_asks_for_a_retry() {
     scheduled.scheduled_at = Some(later(60));
     let given = Given::nothing().when(NOW, &taking(scheduled)).happens();
     given.when(later(1), &Command::RetryNow(Who::Operator)).then_nothing();
+}
+
+#[test]
+fn who_is_forgotten_gets_nothing_more_and_the_others_get_theirs() {
+    let given = Given::accepted(2);
+    let (_, accepted) = given.state.accepted().unwrap();
+    let person = accepted.recipients[1].hash;
+    let forget = Command::Forget(person);
+    Given::nothing().when(NOW, &forget).then_refused(Refusal::Unknown);
+    let reason = Some(CancelReason::Erasure);
+    let ended = Canceled { recipient: RecipientIndex(1), reason }.into();
+    // Also when it is due; but not while an attempt is under way.
+    let known = Known { in_flight: true, ..Known::default() };
+    given.clone().when_knowing(later(1), &forget, &known).then_refused(Refusal::NotCancelable);
+    let given = given.when(later(1), &forget).then(&[ended]);
+    assert_eq!(given.state.due(later(1)), [RecipientIndex(0)]);
+    given.clone().when_knowing(later(1), &forget, &known).then_nothing();
+    given
+        .when(later(2), &tried([(0, delivered())]))
+        .happens()
+        .when(later(3), &forget)
+        .then_nothing();
 }

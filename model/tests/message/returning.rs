@@ -83,7 +83,7 @@ fn a_complaint_counts_once_and_ends_nothing() {
 #[test]
 fn nobody_complains_about_what_was_never_sent() {
     let given = Given::accepted(1)
-        .and(NOW, &model::message::Canceled { recipient: RecipientIndex(0) }.into());
+        .and(NOW, &model::message::Canceled { recipient: RecipientIndex(0), reason: None }.into());
     given.when(later(1), &complaint(&[0])).then_nothing();
     Given::nothing().when(NOW, &complaint(&[0])).then_refused(Refusal::Unknown);
 }

@@ -45,7 +45,7 @@ fn becoming(index: u8, status: RecipientStatus) -> Option<MessageEvent> {
         RecipientStatus::Suppressed => {
             Suppressed { recipient, reason: SuppressionReason::Bounce }.into()
         }
-        RecipientStatus::Canceled => Canceled { recipient }.into(),
+        RecipientStatus::Canceled => Canceled { recipient, reason: None }.into(),
     })
 }
 

@@ -6,6 +6,7 @@ use eventlog::{Batch, Position, Recorded};
 use model::{
     AppId, Event, StreamId, SuppressionId, TemplateId, TenantId, UserId,
     domain::DomainEvent,
+    erasure::ErasureEvent,
     event::{KeyedHash, SealedText},
     letter::LetterEvent,
     message::{MessageEvent, SuppressionReason},
@@ -132,6 +133,7 @@ fn owned(world: &World) -> Vec<(TenantId, Recorded, Event)> {
             Event::Template(TemplateEvent::TemplateCreated(created)) => Some(created.tenant),
             Event::Suppression(SuppressionEvent::SuppressionAdded(added)) => Some(added.tenant),
             Event::Letter(LetterEvent::LetterReceived(received)) => received.tenant,
+            Event::Erasure(ErasureEvent::PersonErasureRequested(asked)) => Some(asked.tenant),
             _ => None,
         };
         let owner = match (recorded.stream, first) {

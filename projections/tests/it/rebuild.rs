@@ -4,8 +4,9 @@ use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
 use eventlog::{Batch, Position, Scan, Store};
 use model::{
-    domain::DomainEvent, instance::InstanceEvent, letter::LetterEvent, message::MessageEvent,
-    suppression::SuppressionEvent, template::TemplateEvent, tenant::TenantEvent,
+    domain::DomainEvent, erasure::ErasureEvent, instance::InstanceEvent, letter::LetterEvent,
+    message::MessageEvent, suppression::SuppressionEvent, template::TemplateEvent,
+    tenant::TenantEvent,
 };
 use projections::ReadModels;
 use tempfile::TempDir;
@@ -84,6 +85,7 @@ fn made_anew_a_read_model_has_the_same_bytes() {
         SuppressionEvent::KINDS,
         InstanceEvent::KINDS,
         LetterEvent::KINDS,
+        ErasureEvent::KINDS,
     ];
     let all: BTreeSet<_> = all.concat().into_iter().collect();
     assert!(all.is_subset(&kinds), "every kind of event was there: {kinds:?}");

@@ -466,7 +466,7 @@ impl World {
         let stream = StreamId::Message(self.messages[message].id);
         let by = match command {
             Command::Accept(accept) => By::Key(accept.key),
-            Command::Cancel | Command::RetryNow(_) => By::Operator,
+            Command::Cancel | Command::RetryNow(_) | Command::Forget(_) => By::Operator,
             Command::RecordAttempt(_) => By::Attempt,
             Command::Expire => By::Alarm,
             Command::RecordReturn(_) | Command::RecordComplaint(_) => By::Report,

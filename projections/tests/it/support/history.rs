@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use model::{
-    LetterId, RecipientIndex, StreamId,
+    ErasureId, LetterId, MessageId, RecipientIndex, StreamId,
     address::DomainName,
     delivery::{Diagnosis, EnhancedCode, Fault, Outcome, Stage},
     domain::DomainStatus,
+    erasure::{ErasureEvent, PersonErased, PersonErasureRequested, PersonFound},
     event::{KeyedHash, SealedText},
     letter::{LetterEvent, LetterReceived, Office},
     message::{Command, Returning},
+    pause::Who,
 };
 
 use projections::Paused;
@@ -85,6 +87,7 @@ impl World {
             }
             23 => self.random_pause(),
             24 => self.random_letter(),
+            25 if !self.tenants.is_empty() => self.random_erasure(),
             10..=22 if !self.apps.is_empty() => self.random_send(),
             _ if !self.messages.is_empty() => self.random_change(),
             _ => {}
@@ -152,6 +155,33 @@ impl World {
         };
         let stream = StreamId::Letter(LetterId::from_bytes(self.random.bytes()));
         self.append(stream, LetterEvent::from(received).encode(&model::By::CommandLine.into()));
+    }
+
+    /// Of somebody of whom a message was found, done or not.
+    fn random_erasure(&mut self) {
+        let tenant = self.random.pick(&self.tenants.clone());
+        let (person, by) = (KeyedHash(self.random.bytes()), Who::Operator);
+        let stream = StreamId::Erasure(ErasureId::from_bytes(self.random.bytes()));
+        let messages = vec![MessageId::from_bytes(self.random.bytes())];
+        let letters = vec![LetterId::from_bytes(self.random.bytes())];
+        let erased = PersonErased {
+            tenant,
+            person,
+            by,
+            messages: 1,
+            letters: 1,
+            suppressions: 1,
+            records: self.random.below(9),
+        };
+        let events: [ErasureEvent; 3] = [
+            PersonErasureRequested { tenant, person, by }.into(),
+            PersonFound { messages, letters, all: true }.into(),
+            erased.into(),
+        ];
+        let count = 1 + self.random.below(3) as usize;
+        for event in events.into_iter().take(count) {
+            self.append(stream, event.encode(&model::By::Operator.into()));
+        }
     }
 
     fn random_pause(&mut self) {
