@@ -6,7 +6,7 @@
 
 use actors::IdempotencyKey;
 use model::{
-    ApiKeyId, AppId, DomainId, ErasureId, LetterId, MessageId, StreamId, Timestamp,
+    ApiKeyId, AppId, By, DomainId, ErasureId, LetterId, MessageId, StreamId, Timestamp,
     address::EmailAddress, message::Tag,
 };
 use poem::{Request, RequestBody, Result};
@@ -349,6 +349,17 @@ impl Asked for RecordedKind {
         let known = projections::event_kinds().iter().find(|kind| **kind == text);
         let words = "must be the type of a recorded event, such as domain.checked";
         known.map(|kind| Self(kind)).ok_or(words)
+    }
+}
+
+impl Asked for By {
+    fn schema() -> MetaSchemaRef {
+        inline(MetaSchema { example: Some(json!(EXAMPLE_KEY)), ..MetaSchema::new("string") })
+    }
+
+    fn read(text: &str) -> Result<Self, &'static str> {
+        let words = "must be the id of an API key or a user, or a word such as operator or alarm";
+        text.parse().map_err(|_| words)
     }
 }
 

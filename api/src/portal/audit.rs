@@ -1,6 +1,6 @@
 //! What was recorded of a tenant.
 
-use model::StreamId;
+use model::{By, StreamId, Timestamp};
 use poem::web::Data;
 use poem_openapi::{OpenApi, payload::Json};
 use projections::{AuditCursor, AuditQuery, AuditRow};
@@ -28,7 +28,7 @@ impl Audit {
     /// its apps and keys, of its users, domains, templates, messages and suppression lists. What
     /// identifies a person is sealed.
     ///
-    /// Pages stay as they are while new events come. With a `type` that is rare a page can be
+    /// Pages stay as they are while new events come. With a `type` or `actor` that is rare a page can be
     /// short, even empty, and still have a next one. A `cursor` serves the `stream` that it was
     /// given for.
     #[oai(
@@ -37,6 +37,7 @@ impl Audit {
         operation_id = "listAuditEvents",
         tag = "Topic::Audit"
     )]
+    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the query string")]
     async fn events(
         &self,
         signed_in: SignedIn,
@@ -50,6 +51,13 @@ impl Audit {
         /// Only events of this type.
         #[oai(name = "type")]
         kind: Query<RecordedKind>,
+        /// Only what this did: an API key, a user, or one of `registration`, `operator`,
+        /// `command_line`, `attempt`, `alarm`, `dns`, `report`, `letter`, `unsubscribe`.
+        actor: Query<By>,
+        /// Only events at or after this time.
+        from: Query<Timestamp>,
+        /// Only events before this time.
+        to: Query<Timestamp>,
         Data(shared): SharedData<'_>,
     ) -> Result<Json<AuditAnswer>, Problem> {
         let tenant = signed_in.session.tenant;
@@ -64,10 +72,15 @@ impl Audit {
             }
             cursor
         });
+        let by = actor.take(&mut findings);
+        let (from, to) = (from.take(&mut findings), to.take(&mut findings));
+        if from.zip(to).is_some_and(|(from, to)| from > to) {
+            findings.add("from", "must not be after to");
+        }
         if !findings.is_empty() {
             return Err(findings.into_problem());
         }
-        let query = AuditQuery { limit, cursor, stream, kind };
+        let query = AuditQuery { limit, cursor, stream, kind, by, from, to };
         shared.settled().await;
         let page = shared.reading(move |shared| {
             let page = shared.read.audit().page(tenant, &query).map_err(query_problem)?;

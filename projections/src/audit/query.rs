@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use eventlog::{EventLog, Position, Recorded, Version};
-use model::{Event, StreamId, TenantId, Timestamp};
+use model::{By, Cause, Event, StreamId, TenantId, Timestamp};
 
 use super::{NAME, code_of, list_prefix, named_tenant};
 use crate::{
@@ -20,6 +20,8 @@ pub const MAX_AUDIT_PAGE: usize = 100;
 /// Most entries looked at for one page. Where a type is rare, the page is short and its cursor goes
 /// on from here.
 const MAX_LOOKED_AT: usize = 200_000;
+/// Most events read for one page where what is looked for stands in the events alone.
+const MAX_READ: usize = 1_024;
 /// Most events of one stream looked at for one page.
 const MAX_OF_STREAM: u64 = 2_048;
 /// Versions of a stream that are read from the log at once.
@@ -36,6 +38,12 @@ pub struct AuditQuery {
     pub stream: Option<StreamId>,
     /// Events of this `type`.
     pub kind: Option<String>,
+    /// Events that came of this.
+    pub by: Option<By>,
+    /// Not before this time.
+    pub from: Option<Timestamp>,
+    /// Before this time.
+    pub to: Option<Timestamp>,
 }
 
 /// A place in what happened to a tenant, or to one stream of its. Its text is opaque, and no cursor
@@ -123,30 +131,44 @@ impl Audit {
     fn of_tenant(&self, tenant: TenantId, query: &AuditQuery) -> Result<AuditPage, QueryError> {
         let limit = query.limit.clamp(1, MAX_AUDIT_PAGE);
         let code = query.kind.as_deref().map(code_of);
-        let end = query.cursor.map_or(Place::END, |cursor| Place {
+        let mut last = query.cursor.map_or(Place::END, |cursor| Place {
             at: Timestamp::from_millis(cursor.at_ms),
             position: Position::new(cursor.before),
         });
-        let mut found: Vec<Position> = Vec::new();
-        let mut next = None;
-        let mut last = end;
-        let entries = Backwards::<1>::of(&self.table, &list_prefix(tenant), end, NAME)?;
-        for (looked_at, entry) in entries.enumerate() {
-            let Entry { place, mark: [mark] } = entry?;
-            if looked_at == MAX_LOOKED_AT || found.len() == limit {
-                next = Some(last);
-                break;
+        if let Some(to) = query.to {
+            last = last.min(Place { at: to, position: Position::START });
+        }
+        let begun = |place: Place| query.from.is_none_or(|from| place.at >= from);
+        // Who or what an event came of stands in the event alone: each is read.
+        let most = if query.by.is_some() { MAX_READ } else { MAX_LOOKED_AT };
+        let mut entries = Backwards::<1>::of(&self.table, &list_prefix(tenant), last, NAME)?;
+        let (mut rows, mut looked_at, mut ended) = (Vec::new(), 0, false);
+        while rows.len() < limit && looked_at < most && !ended {
+            let mut wanted = Vec::new();
+            ended = true;
+            for entry in entries.by_ref() {
+                let Entry { place, mark: [mark] } = entry?;
+                if !begun(place) {
+                    break;
+                }
+                last = place;
+                looked_at += 1;
+                if code.is_none_or(|code| code == mark) {
+                    wanted.push(place.position);
+                }
+                if rows.len() + wanted.len() == limit || looked_at == most {
+                    ended = false;
+                    break;
+                }
             }
-            last = place;
-            if code.is_none_or(|code| code == mark) {
-                found.push(place.position);
+            wanted.reverse();
+            for recorded in events_at(self.log.as_ref(), &wanted)?.into_iter().rev() {
+                rows.extend(fitting(recorded, query)?);
             }
         }
-        found.reverse();
-        let mut rows = Vec::with_capacity(found.len());
-        for recorded in events_at(self.log.as_ref(), &found)?.into_iter().rev() {
-            rows.extend(fitting(recorded, query)?);
-        }
+        // Whether anything follows is known only by looking.
+        let more = !ended && entries.next().transpose()?.is_some_and(|entry| begun(entry.place));
+        let next = more.then_some(last);
         Ok(AuditPage {
             rows,
             next: next.map(|Place { at, position }| AuditCursor {
@@ -244,10 +266,14 @@ fn decode(recorded: &Recorded) -> Result<Event, QueryError> {
     Event::decode(recorded.stream, &recorded.data).map_err(|_| damaged())
 }
 
-/// The row of an event, when it is of the wanted type after all.
+/// The row of an event, when it is what is looked for after all.
 fn fitting(recorded: Recorded, query: &AuditQuery) -> Result<Option<AuditRow>, QueryError> {
     let kind = decode(&recorded)?.kind();
-    let fits = query.kind.as_deref().is_none_or(|wanted| wanted == kind);
+    let cause = Cause::read(&recorded.data).map_err(|_| damaged())?;
+    let fits = query.kind.as_deref().is_none_or(|wanted| wanted == kind)
+        && query.by.is_none_or(|wanted| cause.is_some_and(|cause| cause.by == wanted))
+        && query.from.is_none_or(|from| recorded.at >= from)
+        && query.to.is_none_or(|to| recorded.at < to);
     Ok(fits.then_some(AuditRow { kind, recorded }))
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use eventlog::{Batch, Position, Recorded};
 use model::{
-    AppId, Event, StreamId, SuppressionId, TemplateId, TenantId, UserId,
+    AppId, By, Event, StreamId, SuppressionId, TemplateId, TenantId, UserId,
     domain::DomainEvent,
     erasure::ErasureEvent,
     event::{KeyedHash, SealedText},
@@ -152,6 +152,12 @@ fn searched(world: &World, tenant: TenantId, query: &AuditQuery) -> Vec<Recorded
         *owner == tenant
             && query.stream.is_none_or(|stream| stream == recorded.stream)
             && query.kind.as_deref().is_none_or(|kind| kind == event.kind())
+            && query.from.is_none_or(|from| recorded.at >= from)
+            && query.to.is_none_or(|to| recorded.at < to)
+            && query.by.is_none_or(|by| {
+                let data: serde_json::Value = serde_json::from_slice(&recorded.data).unwrap();
+                data["cause"] == by.to_string()
+            })
     });
     fitting.map(|(_, recorded, _)| recorded).collect()
 }
@@ -226,7 +232,7 @@ fn types_and_streams_are_filtered() {
     for stream in streams {
         for kind in event_kinds().iter().copied().map(Some).chain([None]) {
             let kind = kind.map(str::to_owned);
-            let query = AuditQuery { limit: 9, stream, kind, cursor: None };
+            let query = AuditQuery { limit: 9, stream, kind, ..AuditQuery::default() };
             let rows = paged(read.audit(), tenant, &query, || ());
             assert!(rows.iter().all(|row| query.kind.as_deref().is_none_or(|k| k == row.kind)));
             seen += rows.len();
@@ -236,6 +242,38 @@ fn types_and_streams_are_filtered() {
     assert!(seen > 1_000, "{seen}");
     let query = AuditQuery { limit: 9, kind: Some("no.such".into()), ..AuditQuery::default() };
     assert!(paged(read.audit(), tenant, &query, || ()).is_empty());
+}
+
+#[test]
+fn times_and_actors_are_filtered_with_everything_else() {
+    let (world, user) = World::of_two(37, 500);
+    let (read, _dir) = opened(&world);
+    let tenant = world.tenants[0];
+    let (first, last) = (world.decoded()[0].0.at, world.now);
+    let third = last.since(first) / 3;
+    let times = [
+        (None, None),
+        (Some(first.plus(third)), None),
+        (None, Some(last.minus(third))),
+        (Some(first.plus(third)), Some(last.minus(third))),
+        (Some(last.minus(third)), Some(first.plus(third))),
+    ];
+    let key = world.apps.iter().find(|app| app.tenant == tenant).unwrap().keys[0].0;
+    let actors = [By::CommandLine, By::Attempt, By::Key(key), By::Alarm, By::Registration];
+    let mut seen = 0;
+    for (from, to) in times {
+        for by in actors.into_iter().map(Some).chain([None]) {
+            for stream in [None, Some(StreamId::User(user))] {
+                for kind in [None, Some("message.accepted".to_owned())] {
+                    let query = AuditQuery { limit: 8, stream, kind, by, from, to, cursor: None };
+                    let rows = paged(read.audit(), tenant, &query, || ());
+                    seen += rows.len();
+                    assert_eq!(recorded(rows), searched(&world, tenant, &query), "{query:?}");
+                }
+            }
+        }
+    }
+    assert!(seen > 1_000, "{seen}");
 }
 
 #[test]
