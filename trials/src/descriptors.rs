@@ -1,13 +1,13 @@
 //! There are too few file descriptors: many connections take those that the server would need for
 //! its files and its receivers.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use bench::{Outcome, figures::print_line as tell, server::Server};
-use tokio::{
-    net::{TcpSocket, TcpStream},
-    time::sleep,
-};
+use tokio::{net::TcpSocket, task::JoinSet, time::sleep};
 
 use crate::{
     Setting,
@@ -20,9 +20,8 @@ const PACE: Duration = Duration::from_millis(20);
 const ANSWERS: usize = 60;
 /// What the server may open.
 const LIMIT: usize = 256;
-/// Connections that do nothing: with what the server has open anyway, more than there is room for;
-/// and few enough for the system's queue of those that are not accepted yet, which can be short.
-const IDLE: usize = 200;
+/// Connections that do nothing: more than there is room for.
+const IDLE: usize = 400;
 /// So long nothing can be opened.
 const SHORT_FOR: Duration = Duration::from_secs(6);
 
@@ -33,7 +32,7 @@ pub(crate) async fn run(setting: &Setting) -> Outcome<Account> {
     let limit = format!("--nofile={LIMIT}");
     let (server, _) = stage.start_under(&["prlimit", &limit]).await?;
     accepted(&stage, "before").await?;
-    let idle = connect(&server).await?;
+    let idle = connect(&server)?;
     sleep(SHORT_FOR).await;
     let most = server.usage()?.open_files;
     drop(idle);
@@ -50,14 +49,18 @@ async fn accepted(stage: &Stage, when: &str) -> Outcome<()> {
 }
 
 /// Connections from several addresses, as an attacker's would be.
-async fn connect(server: &Server) -> Outcome<Vec<TcpStream>> {
-    let address: std::net::SocketAddr = server.url().trim_start_matches("http://").parse()?;
-    let mut idle = Vec::new();
+fn connect(server: &Server) -> Outcome<JoinSet<()>> {
+    let address: SocketAddr = server.url().trim_start_matches("http://").parse()?;
+    let mut idle = JoinSet::new();
     for number in 0..IDLE {
+        let from = Ipv4Addr::new(127, 0, 9, u8::try_from(number % 250)? + 2);
         let socket = TcpSocket::new_v4()?;
-        let last = u8::try_from(number % 250)? + 2;
-        socket.bind((Ipv4Addr::new(127, 0, 9, last), 0).into())?;
-        idle.push(socket.connect(address).await?);
+        socket.bind((from, 0).into())?;
+        idle.spawn(async move {
+            // Where no more are taken, it waits; held until it is aborted.
+            let _stream = socket.connect(address).await;
+            std::future::pending::<()>().await;
+        });
     }
     Ok(idle)
 }
