@@ -32,6 +32,7 @@ mod operations;
 mod operator;
 mod params;
 mod parts;
+mod past;
 mod peer;
 mod portal;
 mod problem;

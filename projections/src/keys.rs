@@ -29,7 +29,7 @@ use crate::{
     sealed,
 };
 
-const CREATED: u8 = 1;
+pub(crate) const CREATED: u8 = 1;
 const REVOKED: u8 = 2;
 const USED: u8 = 3;
 /// To what the rows say when a key was last used.

@@ -91,12 +91,23 @@ impl Messages {
     /// The message of this id as it stands at [`crate::ReadModels::position`]; `None` when there
     /// is none.
     pub fn get(&self, id: MessageId) -> Result<Option<MessageView>, QueryError> {
+        self.get_at(id, Timestamp::MAX)
+    }
+
+    /// The message as it stood at `at`, with all that was recorded at that very moment; `None` when
+    /// there was none. Costs what [`Messages::get`] does.
+    pub fn get_at(&self, id: MessageId, at: Timestamp) -> Result<Option<MessageView>, QueryError> {
         let Some(history) = self.history(id)? else { return Ok(None) };
+        let History { accepted_at, accepted, head, body, mut events } = history;
+        // Times never go backwards in the log.
+        events.retain(|view| view.at <= at);
+        if events.is_empty() {
+            return Ok(None);
+        }
         let mut state = Message::default();
-        for view in &history.events {
+        for view in &events {
             state.evolve(&view.event, view.at);
         }
-        let History { accepted_at, accepted, head, body, events } = history;
         Ok(Some(MessageView {
             id,
             tenant: accepted.tenant,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actors::Caller;
-use model::MessageId;
+use model::{MessageId, Timestamp};
 use poem::web::Data;
 use poem_openapi::{OpenApi, payload::Json};
 use projections::MessageView;
@@ -11,8 +11,9 @@ use projections::MessageView;
 use super::{SharedData, Topic, query_problem};
 use crate::{
     caller::{Allowed, Reading},
-    params::InPath,
+    params::{InPath, Query},
     parts::Shared,
+    past,
     problem::{Code, Problem},
     reading::Reader,
     wire::{message::MessageAnswer, pauses::PauseWire},
@@ -39,10 +40,33 @@ impl MessageOperations {
         /// The message.
         #[oai(name = "messageId")]
         message: InPath<MessageId>,
+        /// As it was at this time, instead of now: with what had been recorded by then. 404 when
+        /// it had not been accepted yet. `paused` is then absent.
+        at: Query<Timestamp>,
         Data(shared): SharedData<'_>,
     ) -> Result<Json<MessageAnswer>, Problem> {
-        read_message(shared, allowed.caller, message.0).await.map(Json)
+        match past::asked(at, shared.clock.now())? {
+            None => read_message(shared, allowed.caller, message.0).await.map(Json),
+            Some(at) => read_past(shared, allowed.caller, message.0, at).await.map(Json),
+        }
     }
+}
+
+/// A message of the caller's, as it stood at a time.
+async fn read_past(
+    shared: &Arc<Shared>,
+    caller: Caller,
+    id: MessageId,
+    at: Timestamp,
+) -> Result<MessageAnswer, Problem> {
+    shared.settled().await;
+    let message = shared.reading(move |shared| {
+        let view = shared.read.messages().get_at(id, at).map_err(query_problem)?;
+        let view = view.filter(|view: &MessageView| view.app == caller.app);
+        let view = view.ok_or_else(|| Problem::new(Code::NotFound))?;
+        Ok(Reader::new(shared).message(&view, at, None))
+    });
+    message.await
 }
 
 /// A message of the caller's, as it stands.

@@ -10,15 +10,17 @@ use model::{
 };
 use poem::web::Data;
 use poem_openapi::{OpenApi, payload::Json};
-use projections::{AppView, KeyStatus, KeyView};
+use projections::{AppView, KeyStatus, KeyView, Past, Policies};
 
 use super::{SharedData, Topic, problems::change_problem, session::SignedIn, text};
 use crate::{
     body::SmallJsonBody,
     fields::{Fields, read_body, text as text_of},
     json::Json as Tree,
-    params::{InPath, rfc_3339},
+    operations::query_problem,
+    params::{InPath, Query, rfc_3339},
     parts::Shared,
+    past,
     peer::{InvalidNetwork, Network},
     problem::{Code, Findings, Problem},
     wire::{
@@ -58,7 +60,11 @@ impl Apps {
             .create_app(signed_in.by(), tenant, new)
             .await
             .map_err(change_problem)?;
-        Ok(NewAppAnswer::Created(Json(AppWire::of(&*own_app(shared, tenant, app)?))))
+        Ok(NewAppAnswer::Created(Json(AppWire::of(&*own_app(
+            shared.read.policies(),
+            tenant,
+            app,
+        )?))))
     }
 
     /// List the apps
@@ -90,10 +96,17 @@ impl Apps {
         /// The app.
         #[oai(name = "appId")]
         app: InPath<AppId>,
+        /// As it was at this time, instead of now. 404 when it was not made yet.
+        at: Query<Timestamp>,
         Data(shared): SharedData<'_>,
     ) -> Result<Json<AppWire>, Problem> {
+        let at = past::asked(at, shared.clock.now())?;
         shared.settled().await;
-        let app = own_app(shared, signed_in.session.tenant, app.0)?;
+        let tenant = signed_in.session.tenant;
+        let app = match at {
+            None => own_app(shared.read.policies(), tenant, app.0)?,
+            Some(at) => own_app(past_tenant(shared, tenant, at).await?.policies(), tenant, app.0)?,
+        };
         Ok(Json(AppWire::of(&app)))
     }
 
@@ -116,11 +129,11 @@ impl Apps {
         Data(shared): SharedData<'_>,
     ) -> Result<Json<AppWire>, Problem> {
         let tenant = signed_in.session.tenant;
-        own_app(shared, tenant, app.0)?;
+        own_app(shared.read.policies(), tenant, app.0)?;
         let change = read_body(&body.bytes, app_change)?;
         let changed = shared.platform.update_app(signed_in.by(), tenant, app.0, change).await;
         changed.map_err(change_problem)?;
-        Ok(Json(AppWire::of(&*own_app(shared, tenant, app.0)?)))
+        Ok(Json(AppWire::of(&*own_app(shared.read.policies(), tenant, app.0)?)))
     }
 
     /// Make an API key
@@ -143,7 +156,7 @@ impl Apps {
         Data(shared): SharedData<'_>,
     ) -> Result<NewKeyAnswer, Problem> {
         let tenant = signed_in.session.tenant;
-        own_app(shared, tenant, app.0)?;
+        own_app(shared.read.policies(), tenant, app.0)?;
         let now = shared.clock.now();
         let new = read_body(&body.bytes, |fields, findings| new_key(fields, now, findings))?;
         let key = shared.platform.create_api_key(signed_in.by(), tenant, app.0, new).await;
@@ -170,12 +183,25 @@ impl Apps {
         /// The app.
         #[oai(name = "appId")]
         app: InPath<AppId>,
+        /// As they were at this time, instead of now. 404 when the app was not made yet.
+        /// `lastUsedAt` is then `null`.
+        at: Query<Timestamp>,
         Data(shared): SharedData<'_>,
     ) -> Result<Json<KeysAnswer>, Problem> {
+        let at = past::asked(at, shared.clock.now())?;
         shared.settled().await;
-        let app = own_app(shared, signed_in.session.tenant, app.0)?;
-        let now = shared.clock.now();
-        let keys = shared.read.keys().of_app(app.id);
+        let tenant = signed_in.session.tenant;
+        let (keys, now) = match at {
+            None => {
+                let app = own_app(shared.read.policies(), tenant, app.0)?;
+                (shared.read.keys().of_app(app.id), shared.clock.now())
+            }
+            Some(at) => {
+                let past = past_tenant(shared, tenant, at).await?;
+                let app = own_app(past.policies(), tenant, app.0)?;
+                (past.keys().of_app(app.id), at)
+            }
+        };
         Ok(Json(KeysAnswer { data: keys.iter().map(|key| KeyWire::of(key, now)).collect() }))
     }
 
@@ -207,9 +233,22 @@ impl Apps {
     }
 }
 
+/// The tenant's apps and keys as they were.
+async fn past_tenant(
+    shared: &Arc<Shared>,
+    tenant: TenantId,
+    at: Timestamp,
+) -> Result<Past, Problem> {
+    let reading = shared.reading(move |shared| {
+        let past = Past::of_tenant(shared.log.as_ref(), &shared.vault, tenant, at);
+        past.map_err(query_problem)
+    });
+    reading.await
+}
+
 /// Somebody else's app is one that is not there.
-fn own_app(shared: &Shared, tenant: TenantId, app: AppId) -> Result<Arc<AppView>, Problem> {
-    let view = shared.read.policies().app(app);
+fn own_app(policies: &Policies, tenant: TenantId, app: AppId) -> Result<Arc<AppView>, Problem> {
+    let view = policies.app(app);
     view.filter(|view| view.tenant == tenant).ok_or_else(|| Problem::new(Code::NotFound))
 }
 

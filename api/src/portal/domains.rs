@@ -3,21 +3,22 @@
 use std::{sync::Arc, time::Duration};
 
 use model::{
-    DomainId, TenantId,
+    DomainId, TenantId, Timestamp,
     address::DomainName,
     domain::compliance::{self, Known},
 };
 use poem::web::Data;
 use poem_openapi::{OpenApi, payload::Json};
-use projections::{DomainView, GroupBy, Interval, Paused, StatsQuery};
+use projections::{DomainView, GroupBy, Interval, Past, Paused, Policies, StatsQuery};
 
 use super::{SharedData, Topic, problems::domain_problem, session::SignedIn};
 use crate::{
     body::SmallJsonBody,
     fields::{Fields, read_body},
     operations::query_problem,
-    params::InPath,
+    params::{InPath, Query},
     parts::Shared,
+    past,
     problem::{Code, Findings, Problem},
     wire::{
         compliance::ComplianceAnswer,
@@ -92,11 +93,24 @@ impl Domains {
         /// The domain.
         #[oai(name = "domainId")]
         domain: InPath<DomainId>,
+        /// As it was at this time, instead of now, also when it was removed since. 404 when it was
+        /// not added yet.
+        at: Query<Timestamp>,
         Data(shared): SharedData<'_>,
     ) -> Result<Json<DomainWire>, Problem> {
+        let at = past::asked(at, shared.clock.now())?;
         shared.settled().await;
-        let view = own_domain(shared, signed_in.session.tenant, domain.0)?;
-        Ok(Json(wire(shared, &view)))
+        let (tenant, domain) = (signed_in.session.tenant, domain.0);
+        let Some(at) = at else {
+            return Ok(Json(wire(shared, &*own_domain(shared, tenant, domain)?)));
+        };
+        let reading = shared.reading(move |shared| {
+            let past = Past::of_domain(shared.log.as_ref(), &shared.vault, domain, at);
+            past.map_err(query_problem)
+        });
+        let past = reading.await?;
+        let view = owned(past.policies(), tenant, domain)?;
+        Ok(Json(wire_of(shared, past.policies(), &view)))
     }
 
     /// Remove a domain
@@ -211,8 +225,12 @@ impl Domains {
 }
 
 pub(super) fn wire(shared: &Shared, view: &DomainView) -> DomainWire {
+    wire_of(shared, shared.read.policies(), view)
+}
+
+fn wire_of(shared: &Shared, policies: &Policies, view: &DomainView) -> DomainWire {
     let what = Paused::Domain(view.id);
-    let pause = shared.read.policies().pauses().of(&what);
+    let pause = policies.pauses().of(&what);
     let paused = pause.map(|pause| PauseWire::of(&what, &pause));
     DomainWire { paused, ..DomainWire::of(view, shared.platform.expected_records(view)) }
 }
@@ -241,7 +259,15 @@ pub(super) fn own_domain(
     tenant: TenantId,
     domain: DomainId,
 ) -> Result<Arc<DomainView>, Problem> {
-    let view = shared.read.policies().domain(domain);
+    owned(shared.read.policies(), tenant, domain)
+}
+
+fn owned(
+    policies: &Policies,
+    tenant: TenantId,
+    domain: DomainId,
+) -> Result<Arc<DomainView>, Problem> {
+    let view = policies.domain(domain);
     view.filter(|view| view.tenant == tenant).ok_or_else(|| Problem::new(Code::NotFound))
 }
 

@@ -22,6 +22,7 @@ mod foreign;
 mod injection;
 mod keys;
 mod objects;
+mod past;
 mod protected;
 mod proxies;
 mod reading;

@@ -1,6 +1,8 @@
 //! The state as it was.
 
-use projections::{ReadModels, Until};
+use std::sync::Arc;
+
+use projections::{KeyView, LastUse, Past, ReadModels, Until};
 
 use crate::support::{World, assert_same, vault};
 
@@ -46,4 +48,50 @@ fn a_summary_counts_what_is_there() {
     let recipients: usize = world.messages.iter().map(|sent| sent.state.recipients().len()).sum();
     assert_eq!(summary["recipients"]["accepted"], recipients);
     assert_eq!(summary["digests"].as_object().unwrap().len(), ReadModels::names().len());
+}
+
+/// What is folded of one stream is what the read models of that time held.
+#[test]
+fn a_look_back_shows_what_the_read_models_showed() {
+    let world = World::grown(44, 400);
+    let (log, mut looked) = (world.dyn_log(), 0);
+    let live_dir = tempfile::tempdir().unwrap();
+    let live = world.open(live_dir.path());
+    let events = world.events();
+    // The last event of its moment: all of that moment is taken in.
+    let ends = events.windows(2).filter(|pair| pair[0].at < pair[1].at).map(|pair| &pair[0]);
+    for end in ends.step_by(60) {
+        let dir = tempfile::tempdir().unwrap();
+        let until = Until::Position(end.position);
+        let then = ReadModels::replay(dir.path(), world.dyn_log(), vault(), until, &mut |_| {});
+        let then = then.unwrap();
+        for tenant in &world.tenants {
+            let past = Past::of_tenant(log.as_ref(), &vault(), *tenant, end.at).unwrap();
+            let apps = then.policies().apps_of(*tenant);
+            assert_eq!(past.policies().apps_of(*tenant), apps);
+            for app in apps {
+                // When keys were used stands in messages, not with the tenant.
+                let unused = |keys: Vec<Arc<KeyView>>| -> Vec<KeyView> {
+                    let unused = |key: &Arc<_>| KeyView {
+                        last_use: LastUse::default(),
+                        ..KeyView::clone(key)
+                    };
+                    keys.iter().map(unused).collect()
+                };
+                let keys = then.keys().of_app(app.id);
+                assert_eq!(unused(past.keys().of_app(app.id)), unused(keys));
+                looked += 1;
+            }
+        }
+        for view in then.policies().domains() {
+            let past = Past::of_domain(log.as_ref(), &vault(), view.id, end.at).unwrap();
+            assert_eq!(past.policies().domain(view.id), Some(view));
+            looked += 1;
+        }
+        for sent in &world.messages {
+            let seen = then.messages().get(sent.id).unwrap();
+            assert_eq!(live.messages().get_at(sent.id, end.at).unwrap(), seen);
+        }
+    }
+    assert!(looked > 20, "{looked}");
 }

@@ -32,6 +32,7 @@ use model::{
         ApiKeyCreated, ApiKeyRevoked, AppCreated, AppUpdated, Scope, TenantCreated, TenantEvent,
         TenantPaused, TenantResumed, UserAdded,
     },
+    user::{PasswordChanged, PasswordRehashed, UserEvent},
 };
 use projections::{Paused, ReadModels};
 
@@ -240,6 +241,23 @@ impl World {
         self.tenant_event(id, TenantCreated { profile });
         self.tenants.push(id);
         id
+    }
+
+    /// A user of the first tenant whose password is changed, and then hashed anew.
+    pub(crate) fn passwords(&mut self, number: usize) {
+        let address = format!("p{number}@users.example");
+        let (user, _) = self.add_user(0, &address);
+        let tenant = self.tenants[0];
+        let profile = |hash: &str| {
+            let email = EmailAddress::parse(&address).unwrap();
+            let profile = UserProfile { email, password_hash: Some(hash.to_owned()) };
+            self.seal(user.as_bytes(), &profile)
+        };
+        let changed = PasswordChanged { tenant, number: 1, profile: profile("$argon2id$second") };
+        let rehashed = PasswordRehashed { tenant, number: 1, profile: profile("$argon2id$third") };
+        for event in [UserEvent::from(changed), UserEvent::from(rehashed)] {
+            self.append(StreamId::User(user), event.encode(&By::User(user).into()));
+        }
     }
 
     pub(crate) fn add_user(&mut self, tenant: usize, address: &str) -> (UserId, RecipientHash) {

@@ -51,8 +51,6 @@ pub(super) const PORTAL_PASSWORD: &[Code] = &[
 
 pub(super) const PORTAL_READ: &[Code] = &[Code::NoSession, Code::InternalError];
 
-pub(super) const PORTAL_READ_ONE: &[Code] = &[Code::NoSession, Code::NotFound, Code::InternalError];
-
 pub(super) const PORTAL_OPEN: &[Code] = &[Code::NoSession, Code::InternalError, Code::Overloaded];
 
 pub(super) const PORTAL_OPEN_ONE: &[Code] =
