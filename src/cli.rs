@@ -53,7 +53,7 @@ pub(crate) enum Command {
     /// Make apps, on a stopped server's data directory.
     #[command(subcommand)]
     App(AppCommand),
-    /// Make and revoke API keys, on a stopped server's data directory.
+    /// Make and revoke API keys, and replace the master key, on a stopped server's data directory.
     #[command(subcommand)]
     Key(KeyCommand),
     /// Add and verify sending domains, on a stopped server's data directory.
@@ -178,6 +178,12 @@ pub(crate) enum AppCommand {
 /// `lumora key …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
+    /// Replace the master key by a new one. What was sealed opens with the new key alone from then
+    /// on; keep a copy of it, and destroy those of the old one.
+    Rotate {
+        #[command(flatten)]
+        output: OutputArguments,
+    },
     /// Make an API key. The secret is shown this once.
     Create {
         /// Whose it is.

@@ -18,6 +18,7 @@ mod commands;
 pub mod config;
 mod descriptors;
 mod inbound;
+pub mod keys;
 pub mod node;
 mod operator;
 mod own_key;

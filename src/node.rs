@@ -5,7 +5,7 @@ use std::{
 };
 
 use actors::{Clock as _, InboundOptions, Machine, Platform, PlatformOptions, PlatformParts};
-use eventlog::{EventLog, InstanceKey, Log, LogOptions, MasterKey, Notary, Position, Vault};
+use eventlog::{EventLog, InstanceKey, Log, LogOptions, Notary, Position, Vault};
 use mail::{
     dkim::Signer,
     dns::{
@@ -29,6 +29,7 @@ use crate::{
     config::{Config, Registration, Retention, TlsSetting},
     descriptors,
     inbound::{self, Listening, certificate},
+    keys,
     operator::Access,
     own_key, retention, signing, telemetry,
 };
@@ -126,8 +127,7 @@ fn open_stores(config: &Config) -> Result<Stores, Failure> {
     // What is personal in it is sealed; the rest is nobody else's on this machine either.
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir);
     made.map_err(|error| Failure::usage(format!("{}: {error}", config.data_dir.display())))?;
-    let key = MasterKey::load_or_create(&config.master_key_file()).map_err(Failure::usage)?;
-    let vault = Vault::new(&key);
+    let vault = keys::vault(config)?;
     let own_signer = own_key::signer(config, &vault)?;
     let log = Log::open(&config.log_dir(), LogOptions::default()).map_err(Failure::failed)?;
     let log: Arc<dyn EventLog> = Arc::new(log);

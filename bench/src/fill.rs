@@ -31,10 +31,12 @@ const DAYS_MS: u64 = 29 * 24 * 3_600 * 1_000;
 
 /// Appends so many events, about two a message, up to now; one message in ten is deferred once.
 pub(crate) async fn fill(site: &Site, sender: &Sender, events: usize) -> Outcome<()> {
-    let key = MasterKey::load_or_create(&site.data().join("master.key"))?;
+    let file = site.data().join("master.key");
+    let key = MasterKey::load_or_create(&file)?;
+    let vault = Vault::load_or_create(&site.data().join("log"), &file, &key)?;
     let log = Log::open(&site.data().join("log"), LogOptions::default())?;
     let writer = Writer {
-        vault: Vault::new(&key),
+        vault,
         tenant: sender.tenant.parse()?,
         app: sender.app.parse()?,
         key: ApiKeyId::from_bytes([3; 16]),

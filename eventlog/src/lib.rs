@@ -22,6 +22,7 @@
 //! | `sled/` | sealed blocks, the stream index and the tree; can be made anew from the journal |
 //! | `checkpoint` | up to where `sled/` is known to be durable, and the chain's hash there |
 //! | `checkpoints` | what was signed of the log, only ever added to |
+//! | `keyring` | the keys that content is sealed with, sealed under the master key |
 //! | `content/<hour>.content` | sealed records |
 //! | `content/lasting.content` | sealed records that no retention drops: of suppression lists and erasures |
 //! | `content/dropped-before` | the hour before which content was dropped |
@@ -120,7 +121,8 @@ pub use store::{
     Table,
 };
 pub use vault::{
-    HashPurpose, InstanceKey, InvalidVerifierKey, KeyFileError, MAX_PLAIN_BYTES, MasterKey,
-    Purpose, ReplyKey, Vault, VaultError, VerifierKey, open_with, seal_with,
+    HashPurpose, InstanceKey, InvalidVerifierKey, KeyFileError, KeyRingError, MAX_PLAIN_BYTES,
+    MasterKey, Purpose, ReplyKey, Rotated, Vault, VaultError, VerifierKey, open_with,
+    rotate_master_key, seal_with,
 };
 pub use verify::{Signed, VerifyError, VerifyReport, verify, verify_signed};

@@ -1,16 +1,17 @@
 //! The vault: what is sealed with the master key.
 //!
 //! A sealed record is, in bytes: format (1), flags (1: bit 0 compressed, bit 1 sealed with a
-//! [`ReplyKey`]), nonce (12), then AES-256-GCM-SIV (RFC 8452) of the plain length (4,
+//! [`ReplyKey`], bits 2 to 7 the number of the key in the ring), nonce (12), then AES-256-GCM-SIV (RFC 8452) of the plain length (4,
 //! little-endian) and the plain or compressed bytes, with its tag (16). The purpose, the owner,
 //! the format and the flags are associated data, so a record that is moved to another place does
 //! not open.
 
 mod instance_key;
 mod key_file;
+mod keyring;
 mod master_key;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
@@ -18,9 +19,11 @@ use aws_lc_rs::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use self::keyring::KeyRing;
 pub use self::{
     instance_key::{InstanceKey, InvalidVerifierKey, VerifierKey},
     key_file::KeyFileError,
+    keyring::{KeyRingError, Rotated, rotate_master_key},
     master_key::MasterKey,
 };
 use crate::{
@@ -31,6 +34,8 @@ use crate::{
 const FORMAT: u8 = 1;
 const COMPRESSED: u8 = 1;
 const OWN_KEY: u8 = 2;
+/// Where in the flags the number of the key stands.
+const NUMBER_SHIFT: u8 = 2;
 const HEADER_LEN: usize = 2 + NONCE_LEN;
 const LENGTH_LEN: usize = 4;
 const TAG_LEN: usize = 16;
@@ -140,7 +145,7 @@ pub enum VaultError {
 /// Each use derives its purpose's key anew: 0.3 µs, against tables that could miss one.
 #[derive(Clone)]
 pub struct Vault {
-    master: Arc<[u8; 32]>,
+    ring: Arc<KeyRing>,
 }
 
 /// A random key for the texts of one message. Kept in the message's content: once that is
@@ -149,15 +154,27 @@ pub struct Vault {
 pub struct ReplyKey([u8; 32]);
 
 impl Vault {
-    /// The vault under a master key.
+    /// The vault of a master key without a ring: as of a directory from before there were rings.
     pub fn new(master: &MasterKey) -> Self {
-        Self { master: Arc::new(*master.as_bytes()) }
+        Self { ring: Arc::new(KeyRing::only(master)) }
+    }
+
+    /// The vault of the log in `dir`, whose key ring opens with the master key in `file`. A log that
+    /// is not there yet gets a ring. What a crash broke off in [`rotate_master_key`] is ended.
+    pub fn load_or_create(
+        dir: &Path,
+        file: &Path,
+        master: &MasterKey,
+    ) -> Result<Self, KeyRingError> {
+        keyring::settle(dir, file, master)?;
+        Ok(Self { ring: Arc::new(KeyRing::load_or_create(dir, master)?) })
     }
 
     /// Seals `plain` for `purpose`; it opens only with the same purpose and `owner`, which names
     /// whose it is and which part (a message's id and the part's number, say).
     pub fn seal(&self, purpose: Purpose, owner: &[u8], plain: &[u8]) -> Result<Sealed, VaultError> {
-        seal(&self.key(purpose)?, 0, &purpose_tag(purpose), owner, plain)
+        let (number, key) = self.ring.newest();
+        seal(&derived(key, purpose)?, number << NUMBER_SHIFT, &purpose_tag(purpose), owner, plain)
     }
 
     /// Opens what [`Vault::seal`] sealed.
@@ -167,18 +184,18 @@ impl Vault {
         owner: &[u8],
         sealed: &Sealed,
     ) -> Result<Vec<u8>, VaultError> {
-        open(&self.key(purpose)?, 0, &purpose_tag(purpose), owner, sealed)
+        let flags = sealed.as_bytes().get(1).ok_or(VaultError::DoesNotOpen)?;
+        let number = flags >> NUMBER_SHIFT;
+        let key = self.ring.get(number).ok_or(VaultError::DoesNotOpen)?;
+        let kind = number << NUMBER_SHIFT;
+        open(&derived(key, purpose)?, kind, &purpose_tag(purpose), owner, sealed)
     }
 
     /// A hash that only the holder of the master key can compute: equal bytes are found, and a
     /// guess cannot be tried by who has the files alone.
     pub fn keyed_hash(&self, purpose: HashPurpose, bytes: &[u8]) -> [u8; 32] {
-        let key = blake3::derive_key(purpose.context(), self.master.as_slice());
+        let key = blake3::derive_key(purpose.context(), self.ring.first());
         *blake3::keyed_hash(&key, bytes).as_bytes()
-    }
-
-    fn key(&self, purpose: Purpose) -> Result<LessSafeKey, VaultError> {
-        cipher(&blake3::derive_key(purpose.context(), self.master.as_slice()))
     }
 }
 
@@ -259,6 +276,10 @@ fn cipher(key: &[u8; 32]) -> Result<LessSafeKey, VaultError> {
     // SIV: should random nonces ever repeat, only equal texts show as equal.
     let key = UnboundKey::new(&AES_256_GCM_SIV, key).map_err(|_| VaultError::Cipher)?;
     Ok(LessSafeKey::new(key))
+}
+
+fn derived(key: &[u8; 32], purpose: Purpose) -> Result<LessSafeKey, VaultError> {
+    cipher(&blake3::derive_key(purpose.context(), key))
 }
 
 const fn purpose_tag(purpose: Purpose) -> [u8; 1] {

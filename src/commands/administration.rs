@@ -3,6 +3,7 @@
 use actors::{NewApiKey, NewApp, Password};
 use std::{io::BufRead as _, time::Duration};
 
+use eventlog::Rotated;
 use model::{
     By, DomainId, TenantId,
     address::{EmailAddress, Mailbox},
@@ -118,6 +119,7 @@ pub(super) async fn key(command: KeyCommand) -> Result<(), Failure> {
             });
             show(&output, &fields, secret)
         }
+        KeyCommand::Rotate { output } => rotate(&output),
         KeyCommand::Revoke { tenant, app, key, config } => {
             with_core(&config, async |core| {
                 core.platform
@@ -128,6 +130,29 @@ pub(super) async fn key(command: KeyCommand) -> Result<(), Failure> {
             .await
         }
     }
+}
+
+fn rotate(output: &OutputArguments) -> Result<(), Failure> {
+    let config = load(&output.config)?;
+    let (dir, file) = (config.log_dir(), config.master_key_file());
+    if !dir.is_dir() {
+        return Err(Failure::usage(format!("{}: there is no log", dir.display())));
+    }
+    let rotated = eventlog::rotate_master_key(&dir, &file).map_err(Failure::failed)?;
+    let Rotated { keys, old_key_opens_the_past } = rotated;
+    let fields = json!({
+        "masterKeyFile": file.display().to_string(),
+        "keys": keys,
+        "oldKeyOpensThePast": old_key_opens_the_past,
+    });
+    let past = if old_key_opens_the_past {
+        "; the old one opens what was sealed before this directory had a key ring: keep its copies \
+         secret until that content is gone"
+    } else {
+        "; destroy the copies of the old one"
+    };
+    let file = file.display();
+    show(output, &fields, &format!("{file} holds a new master key: keep a copy of it{past}"))
 }
 
 pub(super) fn scopes_named(names: &[String]) -> Result<Vec<Scope>, Failure> {

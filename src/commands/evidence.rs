@@ -3,7 +3,7 @@
 use std::{fs::File, io::Read as _, path::Path, sync::Arc};
 
 use actors::Clock as _;
-use eventlog::{EventLog, InstanceKey, Log, LogOptions, MasterKey, Notary, Vault, VerifierKey};
+use eventlog::{EventLog, InstanceKey, Log, LogOptions, Notary, VerifierKey};
 use model::MessageId;
 use serde_json::json;
 
@@ -11,6 +11,7 @@ use super::{Failure, load, print_json, print_line};
 use crate::{
     cli::{ConfigArguments, EvidenceArguments, EvidenceCommand},
     clock::SystemClock,
+    keys,
 };
 
 pub(super) fn run(arguments: &EvidenceArguments) -> Result<(), Failure> {
@@ -29,11 +30,11 @@ fn show(message: MessageId, config: &ConfigArguments) -> Result<(), Failure> {
     }
     let log = Log::open(&dir, LogOptions::default()).map_err(Failure::failed)?;
     let log: Arc<dyn EventLog> = Arc::new(log);
-    let master = MasterKey::load_or_create(&config.master_key_file()).map_err(Failure::usage)?;
     let key = InstanceKey::load_or_create(&config.instance_key_file()).map_err(Failure::usage)?;
+    let vault = keys::vault(&config);
     let anchor = config.log.checkpoint_file;
     let notary = Notary::open(&dir, Arc::clone(&log), key, anchor).map_err(Failure::failed)?;
-    let vault = Vault::new(&master);
+    let vault = vault?;
     let bundle = ::evidence::gather(log.as_ref(), &vault, &notary, message, SystemClock.now())
         .map_err(Failure::failed)?
         .ok_or_else(|| Failure::failed(format!("{message}: there is no such message")))?;

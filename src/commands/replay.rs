@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use eventlog::{EventLog, Log, LogOptions, MasterKey, Position, Vault};
+use eventlog::{EventLog, Log, LogOptions, Position};
 use projections::{Progress, ReadModels};
 
 use super::{Failure, load, log::progress, print_json, print_line};
 use crate::{
     cli::{ReplayArguments, Until},
-    telemetry,
+    keys, telemetry,
 };
 
 pub(super) fn run(arguments: &ReplayArguments) -> Result<(), Failure> {
@@ -25,8 +25,7 @@ pub(super) fn run(arguments: &ReplayArguments) -> Result<(), Failure> {
     }
     let log: Arc<dyn EventLog> =
         Arc::new(Log::open(&dir, LogOptions::default()).map_err(Failure::failed)?);
-    let key = MasterKey::load_or_create(&config.master_key_file()).map_err(Failure::usage)?;
-    let vault = Vault::new(&key);
+    let vault = keys::vault(&config)?;
     let mut bar = progress("events");
     let mut show = |at: Progress| bar(at.position.get(), at.head.get());
     let Some(until) = arguments.until else {

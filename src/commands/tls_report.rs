@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use eventlog::{EventLog, Log, LogOptions, MasterKey, Vault};
+use eventlog::{EventLog, Log, LogOptions};
 use mail::tls_report::TlsReport;
 use model::{address::DomainName, tls_report::DomainDay};
 use projections::ReadModels;
 
 use super::{Failure, Printed, load, print_line};
-use crate::{cli::TlsReportArguments, node, telemetry};
+use crate::{cli::TlsReportArguments, keys, node, telemetry};
 
 /// Domains that are read at a time.
 const PAGE: usize = 1_000;
@@ -23,8 +23,7 @@ pub(super) fn run(arguments: &TlsReportArguments) -> Result<(), Failure> {
     let submitter = node::report_submitter(&config)?;
     let log = Log::open(&dir, LogOptions::default()).map_err(Failure::failed)?;
     let log: Arc<dyn EventLog> = Arc::new(log);
-    let key = MasterKey::load_or_create(&config.master_key_file()).map_err(Failure::usage)?;
-    let read = ReadModels::open(&config.read_dir(), log, Vault::new(&key));
+    let read = ReadModels::open(&config.read_dir(), log, keys::vault(&config)?);
     let read = read.map_err(Failure::failed)?;
     let day = arguments.date;
     let print = |domain: &DomainName, sessions: &DomainDay| {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use eventlog::{EventLog, Log, LogOptions, MasterKey, Position, Purpose, Recorded, Vault};
+use eventlog::{EventLog, Log, LogOptions, Position, Purpose, Recorded};
 use mail::sink::{Action, Asked, MessageAction, Policy, Received, SinkReply};
 use model::{
     StreamId,
@@ -223,7 +223,7 @@ async fn personal_data_stands_in_sealed_content_alone() {
 /// The same for what is compressed or folded, and that the content itself is whole.
 async fn inside(world: &World, search: &Search) {
     let config = world.config();
-    let vault = Vault::new(&MasterKey::load_or_create(&config.master_key_file()).unwrap());
+    let vault = lumora::keys::vault(&config).unwrap();
     let log = Log::open(&config.log_dir(), LogOptions::default()).unwrap();
     let log: Arc<dyn EventLog> = Arc::new(log);
     let events = every_event(&*log);

@@ -1,8 +1,7 @@
 //! Nobody is lost, and who says so can be checked: by the log alone, by the metrics, by an alert.
 
 use eventlog::{
-    Append, EventLog, Log, LogOptions, MasterKey, NewEvent, Position, Purpose, Scan, Store, Vault,
-    Version,
+    Append, EventLog, Log, LogOptions, NewEvent, Position, Purpose, Scan, Store, Version,
 };
 use lumora::node::Core;
 use mail::sink::Action;
@@ -120,8 +119,7 @@ fn tampered(app: &TestApp) -> String {
 /// server had forgotten it.
 async fn forgotten(app: &TestApp) -> MessageId {
     let log = Log::open(&app.config.log_dir(), LogOptions::default()).unwrap();
-    let key = MasterKey::load_or_create(&app.config.master_key_file()).unwrap();
-    let vault = Vault::new(&key);
+    let vault = lumora::keys::vault(&app.config).unwrap();
     let all = log.read_all(Position::START, 1_000).unwrap();
     let known =
         all.iter().find_map(|recorded| match Event::decode(recorded.stream, &recorded.data) {

@@ -5,7 +5,7 @@ use std::{fs, sync::Arc, time::Duration};
 
 use actors::Clock as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use eventlog::{ContentError, EventLog, Log, LogOptions, MasterKey, Purpose, Vault};
+use eventlog::{ContentError, EventLog, Log, LogOptions, Purpose, Vault};
 use lumora::clock::SystemClock;
 use model::StreamId;
 use rustix::process::Signal;
@@ -98,8 +98,7 @@ const OPEN: [(&str, &str); 1] = [("LUMORA_PORTAL__REGISTRATION", "open")];
 fn opened(world: &World) -> (Arc<dyn EventLog>, Vault) {
     let config = world.config();
     let log = Log::open(&config.log_dir(), LogOptions::default()).unwrap();
-    let master = MasterKey::load_or_create(&config.master_key_file()).unwrap();
-    (Arc::new(log), Vault::new(&master))
+    (Arc::new(log), lumora::keys::vault(&config).unwrap())
 }
 
 /// From the middle of every sealed record, 24 octets: what lies on the disk of it.

@@ -39,6 +39,7 @@ mod read_models_deleted;
 mod reclassified;
 mod refused_recipient;
 mod restart;
+mod rotated;
 mod secrets;
 mod servfail;
 mod signed;

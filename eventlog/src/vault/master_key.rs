@@ -15,6 +15,11 @@ impl MasterKey {
         key_file::load_or_create(path).map(Self)
     }
 
+    /// Reads the key file; refuses like [`MasterKey::load_or_create`], and when there is none.
+    pub fn load(path: &Path) -> Result<Self, KeyFileError> {
+        key_file::load(path).map(Self)
+    }
+
     /// The key with these bytes, for tests.
     pub const fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
         Self(bytes)

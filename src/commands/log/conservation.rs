@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use eventlog::{EventLog, Log, LogOptions, MasterKey, Position, Recorded, Vault, Version};
+use eventlog::{EventLog, Log, LogOptions, Position, Recorded, Version};
 use model::{
     Event, MessageId, StreamId, Timestamp,
     conservation::{Account, Balance, Ledger},
@@ -20,6 +20,7 @@ use crate::{
     Failure,
     cli::OutputArguments,
     commands::{load, print_json, print_line},
+    keys,
 };
 
 /// A number that is not what the log says.
@@ -61,7 +62,7 @@ pub(super) fn check(output: &OutputArguments) -> Result<(), Failure> {
     if !file.is_file() {
         return Err(Failure::usage(format!("{}: there is no master key", file.display())));
     }
-    let vault = Vault::new(&MasterKey::load_or_create(&file).map_err(Failure::usage)?);
+    let vault = keys::vault(&config)?;
     let log = Log::open(&dir, LogOptions::default()).map_err(Failure::failed)?;
     let log: Arc<dyn EventLog> = Arc::new(log);
     let balances = count(log.as_ref())?;

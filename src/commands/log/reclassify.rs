@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fs::File, io::Read as _, path::Path};
 
 use ::evidence::{open_reply, reply_key};
-use eventlog::{EventLog as _, Log, MasterKey, Position, Recorded, Vault, Version};
+use eventlog::{EventLog as _, Log, Position, Recorded, Vault, Version};
 use model::{
     Event, MessageId, StreamId, TenantId, Timestamp,
     delivery::{BounceClass, BounceRules},
@@ -16,6 +16,7 @@ use super::{PAGE, open, progress};
 use crate::{
     cli::ReclassifyArguments,
     commands::{Failure, load, print_json, print_line},
+    keys,
 };
 
 /// Largest file of rules.
@@ -34,7 +35,7 @@ pub(super) fn run(arguments: &ReclassifyArguments) -> Result<(), Failure> {
     if !file.is_file() {
         return Err(Failure::usage(format!("{}: there is no master key", file.display())));
     }
-    let vault = Vault::new(&MasterKey::load_or_create(&file).map_err(Failure::usage)?);
+    let vault = keys::vault(&config)?;
     let log = open(&arguments.output.config)?;
     let past = Past {
         log: &log,
