@@ -16,11 +16,11 @@ use model::{
     domain::{DkimKeyAdded, Domain, Selector},
     message::{Sent, Sha256},
 };
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 
 use crate::{
-    admission::Room, domain::key_owner, node::Node, return_path, signed::Signed, sourced::Sourced,
-    unsubscribe,
+    admission::Room, crew::Crew, domain::key_owner, machine::Blocking, node::Node, return_path,
+    signed::Signed, sourced::Sourced, unsubscribe,
 };
 
 /// Parsed keys that are kept: parsing one costs more than half a signature.
@@ -88,7 +88,7 @@ impl Content {
 
 /// Composes and signs where it does not hold up the runtime: as many at once as there are cores.
 pub(crate) struct Press {
-    turns: Semaphore,
+    crew: Crew,
     signers: moka::sync::Cache<(DomainId, Selector), Signer>,
 }
 
@@ -151,11 +151,10 @@ impl Letter {
 
     async fn print(&self, node: &Node) -> Result<Arc<Printed>, Unprintable> {
         let signers = node.press.signers(node, self).await?;
-        let _turn = node.press.turns.acquire().await.map_err(|_| Unprintable::NotNow)?;
         let content = Arc::clone(&self.content);
         let (message, accepted_at, now) = (self.message, self.origin.accepted_at, node.now());
         let unsubscribe = self.origin.bulk.then(|| unsubscribe::link(node, message));
-        let printing = node.blocking.run(move || {
+        let printing = node.press.crew.run(move || {
             let outgoing = Outgoing {
                 head: &content.head,
                 body: &content.body,
@@ -192,10 +191,9 @@ fn print(
 }
 
 impl Press {
-    pub(crate) fn new() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    pub(crate) fn new(blocking: Blocking) -> Self {
         Self {
-            turns: Semaphore::new(cores),
+            crew: Crew::start(blocking),
             signers: moka::sync::Cache::builder().max_capacity(CACHED_SIGNERS).build(),
         }
     }

@@ -61,6 +61,7 @@ mod alarm;
 mod batch;
 mod book;
 mod clock;
+mod crew;
 mod domain;
 mod entropy;
 mod erasing;

@@ -141,7 +141,7 @@ impl Node {
             bell: Bell::default(),
             book: Book::default(),
             admission: Admission::new(options.max_admitted, options.max_admitted_bytes),
-            press: Press::new(),
+            press: Press::new(blocking),
             in_flight: Semaphore::new(options.max_in_flight),
             rules,
             gates: Gates::new(options.max_in_flight),
