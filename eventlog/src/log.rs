@@ -2,6 +2,7 @@
 
 mod committer;
 mod open;
+mod pace;
 mod rebuild;
 mod sealer;
 mod shared;

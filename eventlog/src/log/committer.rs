@@ -3,12 +3,14 @@
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::Ordering},
+    thread,
+    time::Instant,
 };
 
 use model::StreamId;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::shared::Shared;
+use super::{pace::Pace, shared::Shared};
 use crate::{
     content::{ContentFailure, ContentLocation, ContentWriter, Hour, Sealed},
     error::{AppendError, Cause},
@@ -55,6 +57,30 @@ impl Waiting {
     }
 }
 
+/// What is written in one frame.
+#[derive(Debug, Default)]
+struct Group {
+    waiting: Vec<Waiting>,
+    events: usize,
+    bytes: usize,
+    content: usize,
+}
+
+impl Group {
+    fn add(&mut self, waiting: Waiting) {
+        self.events += waiting.events();
+        self.bytes += waiting.bytes();
+        self.content += waiting.content();
+        self.waiting.push(waiting);
+    }
+
+    const fn is_full(&self) -> bool {
+        self.events >= MAX_GROUP_EVENTS
+            || self.bytes >= MAX_GROUP_BYTES
+            || self.content >= MAX_GROUP_CONTENT_BYTES
+    }
+}
+
 /// What the check of the expected version said.
 #[derive(Debug)]
 enum Verdict {
@@ -72,6 +98,7 @@ pub(super) struct Committer {
     end: ChainEnd,
     versions: Versions,
     frame: FrameBuilder,
+    pace: Pace,
 }
 
 impl Committer {
@@ -82,7 +109,8 @@ impl Committer {
     ) -> Self {
         let content = ContentWriter::new(&shared.layout.content());
         let (versions, frame) = (Versions::default(), FrameBuilder::default());
-        Self { shared, journal, content, waiting, end, versions, frame }
+        let pace = Pace::default();
+        Self { shared, journal, content, waiting, end, versions, frame, pace }
     }
 
     /// Works until nobody can append any more; then lets the sealer finish.
@@ -92,7 +120,11 @@ impl Committer {
         while let Some(first) = self.waiting.blocking_recv() {
             let group = self.gather(first);
             match self.shared.wait_for_room() {
-                Ok(()) => self.commit(group),
+                Ok(()) => {
+                    let (begun, appends) = (Instant::now(), group.len());
+                    self.commit(group);
+                    self.pace.wrote(appends, begun.elapsed());
+                }
                 Err(cause) => self.refuse(group, &cause),
             }
         }
@@ -103,20 +135,25 @@ impl Committer {
     }
 
     fn gather(&mut self, first: Waiting) -> Vec<Waiting> {
-        let (mut events, mut bytes, mut content) = (0, 0, 0);
-        let mut group = Vec::new();
+        let mut group = Group::default();
         let mut next = Some(first);
+        let mut waited = false;
         while let Some(waiting) = next {
-            events += waiting.events();
-            bytes += waiting.bytes();
-            content += waiting.content();
-            group.push(waiting);
-            let full = events >= MAX_GROUP_EVENTS
-                || bytes >= MAX_GROUP_BYTES
-                || content >= MAX_GROUP_CONTENT_BYTES;
-            next = if full { None } else { self.waiting.try_recv().ok() };
+            group.add(waiting);
+            if group.is_full() {
+                break;
+            }
+            next = self.waiting.try_recv().ok();
+            if next.is_none() && !waited {
+                waited = true;
+                let wait = self.pace.wait(group.waiting.len());
+                if !wait.is_zero() {
+                    thread::sleep(wait);
+                    next = self.waiting.try_recv().ok();
+                }
+            }
         }
-        group
+        group.waiting
     }
 
     fn commit(&mut self, mut group: Vec<Waiting>) {
