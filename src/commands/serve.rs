@@ -12,8 +12,8 @@ pub(super) const DRAIN: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(config: Config) -> Result<(), Failure> {
     // hickory warns of each odd answer with all of its bytes; what follows from one, the rooms that
-    // asked say themselves.
-    telemetry::start_logging("info,hickory_net=error");
+    // asked say themselves. ractor would write a span for each actor, which is one for each message.
+    telemetry::start_logging("info,hickory_net=error,ractor=warn");
     let mut signals = Signals::new()?;
     let node = Node::start(&config).await?;
     tracing::info!(address = %node.address(), "listening");
