@@ -12,7 +12,8 @@
 //!   start with a long queue does not wake everybody at once; and it stops where three quarters of
 //!   the room for message actors are taken, so new mail is taken in meanwhile.
 //! - Who is paused is passed over by what its alarm's row tells: woken, each would be read from the
-//!   disk, again and again, for nothing. When the earliest of them expires is noted on the way.
+//!   disk, again and again, for nothing. When the earliest of them expires is noted on the way. So is
+//!   who would find a full lane: its name is put before the door, or the lane says when there is room.
 //! - Before a page it waits until the read models have caught up, so that whoever has just been
 //!   dealt with does not look due. One who does all the same loads, finds nothing to do and leaves.
 
@@ -22,7 +23,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use model::{MessageId, Timestamp};
 use parking_lot::Mutex;
-use projections::{AlarmCursor, QueryError};
+use projections::{AlarmCursor, QueryError, WaitingMessage};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::Notify;
 
@@ -32,11 +33,12 @@ use crate::{
     message,
     node::Node,
     registry::{Full, Share},
+    site::Lane,
 };
 
 /// Alarms looked at in one go, of those that are new and of the others.
 const PAGE: usize = 128;
-/// Alarms read for a page: a page first, and more in each further look while they are paused.
+/// Alarms read for a page: a page first, and more in each further look while they are passed over.
 const LOOKS: [usize; 4] = [PAGE, 8 * PAGE, 64 * PAGE, 64 * PAGE];
 /// Between two pages: at most about 5 000 messages are woken in a second. Spread, so that it does
 /// not beat with what else comes by the clock.
@@ -57,6 +59,8 @@ const MOST_RESTING: usize = 100_000;
 pub(crate) struct Bell {
     earliest: Mutex<Option<Timestamp>>,
     rung: Notify,
+    /// A lane has room again for some who were passed over.
+    room: Notify,
     resting: Mutex<HashMap<MessageId, Timestamp>>,
 }
 
@@ -68,6 +72,11 @@ impl Bell {
             *earliest = Some(at);
             self.rung.notify_one();
         }
+    }
+
+    /// There is room in a lane, for which some were passed over.
+    pub(crate) fn notice_room(&self) {
+        self.room.notify_one();
     }
 
     /// A message was woken in vain: no place for it, or no way to read it. Not at once again.
@@ -148,9 +157,10 @@ impl State {
             node.bell.forget(node.now());
             self.found = false;
         }
-        let Some(Page { alarms, last }) = self.due().await else {
+        let Some(Page { alarms, last, looked_after }) = self.due().await else {
             return node.pause_ms(node.lots.spread_ms(1_000)).await;
         };
+        self.found |= looked_after;
         for alarm in &alarms {
             self.found = true;
             if !self.wake(alarm.message).await {
@@ -159,6 +169,15 @@ impl State {
         }
         if last {
             self.wait().await
+        } else if alarms.is_empty() && looked_after {
+            // So many rows are not read for nothing twenty times a second.
+            let longest = node.now().plus(BETWEEN_PASSES);
+            tokio::select! {
+                biased;
+                () = node.stopped() => false,
+                () = node.bell.room.notified() => true,
+                () = node.clock.sleep_until(longest) => true,
+            }
         } else {
             node.pause_ms(node.lots.spread_ms(BETWEEN_PAGES_MS)).await
         }
@@ -233,6 +252,7 @@ impl State {
             tokio::select! {
                 biased;
                 () = node.stopped() => return false,
+                () = node.bell.room.notified() => return true,
                 () = node.clock.sleep_until(noticed.max(soonest)) => return true,
                 () = node.bell.rung.notified() => {}
             }
@@ -240,7 +260,30 @@ impl State {
     }
 }
 
-/// Looks at the alarms that are due after a place, and passes over who is paused.
+impl Node {
+    /// Whether a message needs no waking now: it is awake, rests, or all that is open of it would
+    /// find a full lane, which knows of it from now on.
+    fn is_looked_after(&self, waiting: &WaitingMessage) -> bool {
+        let (message, now) = (waiting.alarm.message, self.now());
+        if self.messages.holds(&message) || self.bell.is_resting(message) {
+            return true;
+        }
+        // Which pool it leaves from, and so by which lane, the alarm does not know.
+        let unknown = waiting.receivers.is_empty() || !self.options.pools.is_empty();
+        if waiting.expires_at <= now || unknown {
+            return false;
+        }
+        waiting.receivers.iter().all(|(domain, _)| {
+            let heading = self.book.heading(domain, now);
+            heading.is_some_and(|heading| {
+                let has_room = |lane: &Arc<Lane>| lane.has_room(waiting.tenant, message);
+                self.sites.ask_desk(&heading.lane, has_room) == Some(false)
+            })
+        })
+    }
+}
+
+/// Looks at the alarms that are due after a place, and passes over who is paused or looked after.
 fn look(node: &Node, after: Option<AlarmCursor>) -> Result<Looked, QueryError> {
     let mut looked = Looked { last: after, ..Looked::default() };
     let mut expiry: Option<Timestamp> = None;
@@ -251,6 +294,8 @@ fn look(node: &Node, after: Option<AlarmCursor>) -> Result<Looked, QueryError> {
             looked.last = Some(row.cursor());
             if node.is_passed_over(row) {
                 expiry = Some(expiry.map_or(row.expires_at, |known| known.min(row.expires_at)));
+            } else if node.is_looked_after(row) {
+                looked.looked_after = true;
             } else {
                 looked.alarms.push(row.alarm);
                 if looked.alarms.len() == PAGE {

@@ -2,7 +2,7 @@
 //! and what each site said last.
 //!
 //! It is in memory alone, so a start forgets it; nothing is decided by it but whom the alarm passes
-//! over while a receiver is paused.
+//! over while a receiver is paused or its lane is full.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -11,6 +11,8 @@ use model::{
     delivery::{Answer, Outcome, Stage},
 };
 use parking_lot::Mutex;
+
+use crate::site::SiteKey;
 
 /// Domains that are remembered: of more, nothing is known here.
 const MOST_DOMAINS: usize = 50_000;
@@ -29,6 +31,8 @@ pub(crate) struct Heading {
     pub(crate) site: Arc<str>,
     /// Its hosts, best first.
     pub(crate) hosts: Arc<[Box<str>]>,
+    /// Whose lane it goes by.
+    pub(crate) lane: Arc<SiteKey>,
     noted_at: Timestamp,
 }
 
@@ -93,7 +97,7 @@ impl Book {
     pub(crate) fn note<'a>(
         &self,
         domain: &str,
-        site: &str,
+        (site, lane): (&str, &SiteKey),
         hosts: impl Iterator<Item = &'a str>,
         now: Timestamp,
     ) -> bool {
@@ -103,6 +107,9 @@ impl Book {
             if *known.site != *site {
                 known.hosts = hosts.map(Into::into).collect();
                 known.site = site.into();
+            }
+            if *known.lane != *lane {
+                known.lane = Arc::new(lane.clone());
             }
             known.noted_at = now;
             return true;
@@ -114,7 +121,8 @@ impl Book {
             }
         }
         let hosts = hosts.map(Into::into).collect();
-        let heading = Heading { site: site.into(), hosts, noted_at: now };
+        let lane = Arc::new(lane.clone());
+        let heading = Heading { site: site.into(), hosts, lane, noted_at: now };
         pages.headings.insert(domain.into(), heading);
         true
     }
@@ -151,9 +159,16 @@ impl Book {
 
 #[cfg(test)]
 mod tests {
-    use model::delivery::{Fault, Reply};
+    use std::num::NonZeroU32;
+
+    use model::{
+        delivery::{Fault, Reply},
+        routing::Label,
+        shaping::{Limits, Shape},
+    };
 
     use super::*;
+    use crate::site::Hosts;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -190,11 +205,20 @@ mod tests {
     #[test]
     fn where_mail_goes_counts_for_a_while() {
         let book = Book::default();
-        assert!(book.note("a.test", "mx1+2", ["mx1", "mx2"].into_iter(), NOW));
+        let one = NonZeroU32::MIN;
+        let limits = Limits { connections: one, messages_per_connection: one, per_minute: None };
+        let lane = |name: &str| SiteKey {
+            hosts: Hosts::Relay(Label::parse(name).unwrap()),
+            shape: Shape { group: None, limits },
+            pool: None,
+        };
+        let (first, second) = (lane("first"), lane("second"));
+        assert!(book.note("a.test", ("mx1+2", &first), ["mx1", "mx2"].into_iter(), NOW));
         let later = NOW.plus(HEADING_TTL);
         assert_eq!(&*book.heading("a.test", NOW).unwrap().site, "mx1+2");
         assert!(book.heading("a.test", later).is_none());
-        assert!(book.note("a.test", "mx3", ["mx3"].into_iter(), later));
-        assert_eq!(*book.heading("a.test", later).unwrap().hosts, ["mx3".into()]);
+        assert!(book.note("a.test", ("mx3", &second), ["mx3"].into_iter(), later));
+        let heading = book.heading("a.test", later).unwrap();
+        assert_eq!((&*heading.hosts, &*heading.lane), (&["mx3".into()][..], &second));
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     Platform,
     error::ChangeError,
     node::Node,
-    site::{Job, Way},
+    site::{Job, SiteKey, Way},
 };
 
 impl Platform {
@@ -166,6 +166,8 @@ pub(crate) struct HeldBack {
     pub(crate) recipients: Vec<RecipientIndex>,
     /// Whether the alarm does not know of some why: who is looked at in vain should rest.
     pub(crate) unknown: bool,
+    /// Whether the alarm does not know where some go, whose lane may be full.
+    pub(crate) unnoted: bool,
 }
 
 impl HeldBack {
@@ -194,12 +196,13 @@ impl HeldBack {
         &mut self,
         node: &Node,
         domain: &DomainName,
-        way: &Way,
+        (way, lane): (&Way, &SiteKey),
         recipients: &[RecipientIndex],
         now: Timestamp,
     ) -> bool {
         let (domain, hosts) = (domain.as_str(), || node.hosts_of(way));
-        let noted = node.book.note(domain, node.site_name(way), hosts(), now);
+        let noted = node.book.note(domain, (node.site_name(way), lane), hosts(), now);
+        self.unnoted |= !noted;
         if node.receiver_pause(domain, hosts()).is_none() {
             return true;
         }

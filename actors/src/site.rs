@@ -29,7 +29,7 @@ pub(crate) use self::{
     lane::Lane,
     usage::busiest,
 };
-use self::{pause::Pause, queue::FairQueue};
+use self::{lane::CalledIn, pause::Pause, queue::FairQueue};
 use crate::{
     figures::{Raised, ReceiverFigures},
     message,
@@ -192,7 +192,11 @@ impl State {
 
     /// Wakes those who found the lane full. Who cannot be woken has its alarm.
     fn call_in(&self, node: &Arc<Node>) {
-        for message in self.lane().called_in() {
+        let CalledIn { messages, missed } = self.lane().called_in();
+        if missed {
+            node.bell.notice_room();
+        }
+        for message in messages {
             if node.messages.cast(&message, message::Msg::Wake, Share::Most).is_err() {
                 return;
             }

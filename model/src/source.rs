@@ -227,6 +227,11 @@ impl Pools {
     pub fn sources(&self) -> impl Iterator<Item = &Source> {
         self.all.iter().flat_map(Pool::sources)
     }
+
+    /// Whether there is no pool: all mail leaves from the same addresses.
+    pub const fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ pub(super) struct Page {
     pub(super) alarms: Vec<Alarm>,
     /// Whether everything that is due has been looked at.
     pub(super) last: bool,
+    /// Whether somebody was passed over who comes without the alarm, or when there is room.
+    pub(super) looked_after: bool,
 }
 
 /// What a look at the alarms found.
@@ -36,6 +38,8 @@ pub(super) struct Looked {
     pub(super) last: Option<AlarmCursor>,
     /// Whether nobody is due after that one.
     pub(super) whole: bool,
+    /// Whether somebody was passed over who comes without the alarm, or when there is room.
+    pub(super) looked_after: bool,
 }
 
 impl Rounds {
@@ -59,12 +63,13 @@ impl Rounds {
         let others = due(self.after)?;
         self.after = others.last.filter(|_| !others.whole);
         let last = others.whole && fresh.whole;
+        let looked_after = others.looked_after || fresh.looked_after;
         let mut alarms = fresh.alarms;
         let count = alarms.len();
         let seen = |alarm: &Alarm| alarms.iter().take(count).any(|fresh| fresh == alarm);
         let others: Vec<Alarm> = others.alarms.into_iter().filter(|alarm| !seen(alarm)).collect();
         alarms.extend(others);
-        Ok(Page { alarms, last })
+        Ok(Page { alarms, last, looked_after })
     }
 }
 
@@ -89,7 +94,8 @@ mod tests {
             let after = due.filter(|alarm| after.is_none_or(|after| alarm.cursor() > after));
             let alarms: Vec<Alarm> = after.take(LIMIT).copied().collect();
             let last = alarms.last().map(|alarm| alarm.cursor());
-            Ok::<_, Infallible>(Looked { whole: alarms.len() < LIMIT, alarms, last })
+            let whole = alarms.len() < LIMIT;
+            Ok::<_, Infallible>(Looked { whole, alarms, last, looked_after: false })
         };
         rounds.next(due).unwrap()
     }

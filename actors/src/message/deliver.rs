@@ -108,7 +108,11 @@ impl State {
         // The alarm passes over those of whom all is held back.
         self.paused = held.recipients.len() == open && !held.unknown;
         self.held_back |= !held.recipients.is_empty() && !self.paused;
-        self.turn_away(tenant, &mut stops);
+        let turned_away = self.turn_away(tenant, &mut stops);
+        // The alarm passes over who would find a full lane, where it knows the lane.
+        if turned_away && (held.unnoted || !self.node().options.pools.is_empty()) {
+            self.held_back = true;
+        }
         if !stops.is_empty() {
             match self.content().await {
                 Ok(content) => {
@@ -130,16 +134,17 @@ impl State {
         }
     }
 
-    /// Leaves out where there is no place now. Before the content is read: a long queue before a
-    /// full lane would otherwise read its content from the disk again and again, for nothing.
-    fn turn_away(&mut self, tenant: TenantId, stops: &mut Vec<Stop>) {
+    /// Leaves out where there is no place now, and says whether there was such. Before the content
+    /// is read: a long queue before a full lane would otherwise read its content from the disk again
+    /// and again, for nothing.
+    fn turn_away(&self, tenant: TenantId, stops: &mut Vec<Stop>) -> bool {
         let (node, message) = (Arc::clone(self.node()), self.id());
         let before = stops.len();
         stops.retain(|Stop { way, .. }| {
             let has_room = |lane: &Arc<Lane>| lane.has_room(tenant, message);
             node.sites.ask_desk(&way.site, has_room).unwrap_or(true)
         });
-        self.held_back |= stops.len() < before;
+        stops.len() < before
     }
 
     /// The content: kept since acceptance, or read back.
@@ -189,7 +194,7 @@ impl State {
         for (found, (domain, recipients)) in found.into_iter().zip(by_domain) {
             match found {
                 Ok((way, rest)) => {
-                    if outgoing.held.sift(node, domain, &way.way, &recipients, now) {
+                    if outgoing.held.sift(node, domain, (&way.way, &way.site), &recipients, now) {
                         outgoing.add(Stop { way, rest, recipients });
                     }
                 }
