@@ -230,13 +230,13 @@ async fn one_tenants_backlog_is_not_anothers_delay() {
     tokio::spawn(async move { while inbox.recv().await.is_some() {} });
     world.ground.mail_goes_to("example.com", 2);
     world.running.hold_time();
-    let alone = waits(&world, second, &mut heard, "alone", 40).await;
+    let alone = waits(&world, second, &mut heard, "alone", 120).await;
     let sent = (0..900).map(|number| {
         let (world, to) = (&world, format!("u{number}@example.com"));
         async move { world.send(request(&[&to])).await }
     });
     futures_util::future::join_all(sent).await;
-    let beside = waits(&world, second, &mut heard, "beside", 40).await;
+    let beside = waits(&world, second, &mut heard, "beside", 120).await;
     assert!(world.running.platform.figures().waiting > 100, "the backlog is still there");
     let p99 = |waits: &[Duration]| waits[waits.len() * 99 / 100].as_secs_f64();
     let ratio = p99(&beside) / p99(&alone);
