@@ -157,10 +157,10 @@ impl State {
             node.bell.forget(node.now());
             self.found = false;
         }
-        let Some(Page { alarms, last, looked_after }) = self.due().await else {
+        let Some(Page { alarms, last, passed_over }) = self.due().await else {
             return node.pause_ms(node.lots.spread_ms(1_000)).await;
         };
-        self.found |= looked_after;
+        self.found |= passed_over;
         for alarm in &alarms {
             self.found = true;
             if !self.wake(alarm.message).await {
@@ -169,7 +169,7 @@ impl State {
         }
         if last {
             self.wait().await
-        } else if alarms.is_empty() && looked_after {
+        } else if alarms.is_empty() && passed_over {
             // So many rows are not read for nothing twenty times a second.
             let longest = node.now().plus(BETWEEN_PASSES);
             tokio::select! {
@@ -295,7 +295,7 @@ fn look(node: &Node, after: Option<AlarmCursor>) -> Result<Looked, QueryError> {
             if node.is_passed_over(row) {
                 expiry = Some(expiry.map_or(row.expires_at, |known| known.min(row.expires_at)));
             } else if node.is_looked_after(row) {
-                looked.looked_after = true;
+                looked.passed_over = true;
             } else {
                 looked.alarms.push(row.alarm);
                 if looked.alarms.len() == PAGE {

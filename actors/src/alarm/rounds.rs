@@ -26,7 +26,7 @@ pub(super) struct Page {
     /// Whether everything that is due has been looked at.
     pub(super) last: bool,
     /// Whether somebody was passed over who comes without the alarm, or when there is room.
-    pub(super) looked_after: bool,
+    pub(super) passed_over: bool,
 }
 
 /// What a look at the alarms found.
@@ -39,7 +39,7 @@ pub(super) struct Looked {
     /// Whether nobody is due after that one.
     pub(super) whole: bool,
     /// Whether somebody was passed over who comes without the alarm, or when there is room.
-    pub(super) looked_after: bool,
+    pub(super) passed_over: bool,
 }
 
 impl Rounds {
@@ -63,13 +63,13 @@ impl Rounds {
         let others = due(self.after)?;
         self.after = others.last.filter(|_| !others.whole);
         let last = others.whole && fresh.whole;
-        let looked_after = others.looked_after || fresh.looked_after;
+        let passed_over = others.passed_over || fresh.passed_over;
         let mut alarms = fresh.alarms;
         let count = alarms.len();
         let seen = |alarm: &Alarm| alarms.iter().take(count).any(|fresh| fresh == alarm);
         let others: Vec<Alarm> = others.alarms.into_iter().filter(|alarm| !seen(alarm)).collect();
         alarms.extend(others);
-        Ok(Page { alarms, last, looked_after })
+        Ok(Page { alarms, last, passed_over })
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
             let alarms: Vec<Alarm> = after.take(LIMIT).copied().collect();
             let last = alarms.last().map(|alarm| alarm.cursor());
             let whole = alarms.len() < LIMIT;
-            Ok::<_, Infallible>(Looked { whole, alarms, last, looked_after: false })
+            Ok::<_, Infallible>(Looked { whole, alarms, last, passed_over: false })
         };
         rounds.next(due).unwrap()
     }
