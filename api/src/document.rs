@@ -79,6 +79,7 @@ pub fn document() -> Value {
     }
     examples::name_sends(&mut document);
     bound_batch(&mut document);
+    describe_streams(&mut document);
     let descriptions = schema_descriptions(&document);
     errors::complete_operations(&mut document, &descriptions);
     document
@@ -231,6 +232,31 @@ fn bound_batch(document: &mut Value) {
     if let Some(Value::Object(schema)) = document.pointer_mut(schema) {
         schema.insert("minItems".into(), 1.into());
         schema.insert("maxItems".into(), actors::MAX_BATCH.into());
+    }
+}
+
+/// A stream is one event after another (WHATWG HTML, section 9.2.6), and no list of JSON values:
+/// the schema is that of each, as OpenAPI 3.2 has it in `itemSchema`.
+fn describe_streams(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(stream) = fields.get_mut("text/event-stream") {
+                let item = stream.pointer("/schema/items/$ref").and_then(Value::as_str);
+                let name = item.and_then(|item| item.rsplit('/').next()).unwrap_or_default();
+                *stream = json!({ "schema": {
+                    "type": "object",
+                    "required": ["id", "data"],
+                    "properties": {
+                        "id": { "type": "string", "description": "Its number." },
+                        "data": { "type": "string", "description": format!("A `{name}` in JSON.") },
+                    },
+                }});
+            } else {
+                fields.values_mut().for_each(describe_streams);
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(describe_streams),
+        _ => {}
     }
 }
 
