@@ -289,8 +289,7 @@ impl<'a> ApiExtractor<'a> for LastEventId {
             (Some(value), None) => value.to_str().unwrap_or("-"),
             (Some(_), Some(_)) => return Ok(Self(Err("is given more than once"))),
         };
-        // Browsers send an empty one for "none".
-        Ok(Self(if text.is_empty() { Ok(None) } else { Seq::read(text).map(Some) }))
+        Ok(Self(Seq::read(text).map(Some)))
     }
 }
 
