@@ -61,6 +61,23 @@ impl<T> Query<T> {
     }
 }
 
+impl Query<Cursor> {
+    /// The place that a cursor names; one that names none is noted and counts as absent.
+    pub(crate) fn take_place<P>(
+        self,
+        findings: &mut Findings,
+        parse: impl FnOnce(&str) -> Option<P>,
+    ) -> Option<P> {
+        let name = self.name;
+        let Cursor(text) = self.take(findings)?;
+        let place = parse(&text);
+        if place.is_none() {
+            findings.add(name, Cursor::WORDS);
+        }
+        place
+    }
+}
+
 impl<'a, T: Asked> ApiExtractor<'a> for Query<T> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
 
@@ -296,6 +313,10 @@ impl<'a> ApiExtractor<'a> for LastEventId {
 /// Where a page begins: opaque.
 pub(crate) struct Cursor(pub String);
 
+impl Cursor {
+    const WORDS: &'static str = "must be the nextCursor of an answer";
+}
+
 impl Asked for Cursor {
     fn schema() -> MetaSchemaRef {
         inline(MetaSchema {
@@ -307,7 +328,7 @@ impl Asked for Cursor {
 
     fn read(text: &str) -> Result<Self, &'static str> {
         let fits = (1..=MAX_CURSOR).contains(&text.len());
-        fits.then(|| Self(text.to_owned())).ok_or("must be the nextCursor of an answer")
+        fits.then(|| Self(text.to_owned())).ok_or(Self::WORDS)
     }
 }
 

@@ -67,13 +67,7 @@ impl InsightOperations {
         let app = allowed.caller.app;
         let mut findings = Findings::default();
         let limit = limit.take(&mut findings).unwrap_or(PageSize::DEFAULT).0;
-        let cursor = cursor.take(&mut findings).and_then(|Cursor(text)| {
-            let cursor = LogCursor::parse(app, &text);
-            if cursor.is_none() {
-                findings.add("cursor", "must be the nextCursor of an answer");
-            }
-            cursor
-        });
+        let cursor = cursor.take_place(&mut findings, |text| LogCursor::parse(app, text));
         let recipient = recipient.take(&mut findings).map(|address| {
             let canonical = address.canonical();
             let hash = shared.vault.keyed_hash(HashPurpose::Recipient, canonical.as_bytes());

@@ -46,13 +46,7 @@ impl SuppressionOperations {
         let app = allowed.caller.app;
         let mut findings = Findings::default();
         let limit = limit.take(&mut findings).unwrap_or(PageSize::DEFAULT).0;
-        let cursor = cursor.take(&mut findings).and_then(|Cursor(text)| {
-            let cursor = SuppressionCursor::parse(&text);
-            if cursor.is_none() {
-                findings.add("cursor", "must be the nextCursor of an answer");
-            }
-            cursor
-        });
+        let cursor = cursor.take_place(&mut findings, SuppressionCursor::parse);
         if !findings.is_empty() {
             return Err(findings.into_problem());
         }

@@ -85,13 +85,7 @@ impl TemplateOperations {
     ) -> Result<Json<TemplatesAnswer>, Problem> {
         let mut findings = Findings::default();
         let limit = limit.take(&mut findings).unwrap_or(PageSize::DEFAULT).0;
-        let after = cursor.take(&mut findings).and_then(|Cursor(text)| {
-            let after = text.parse::<TemplateId>().ok();
-            if after.is_none() {
-                findings.add("cursor", "must be the nextCursor of an answer");
-            }
-            after
-        });
+        let after = cursor.take_place(&mut findings, |text| text.parse::<TemplateId>().ok());
         if !findings.is_empty() {
             return Err(findings.into_problem());
         }

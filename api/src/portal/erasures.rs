@@ -70,13 +70,7 @@ impl Erasures {
     ) -> Result<Json<ErasuresAnswer>, Problem> {
         let mut findings = Findings::default();
         let limit = limit.take(&mut findings).unwrap_or(PageSize::DEFAULT).0;
-        let cursor = cursor.take(&mut findings).and_then(|Cursor(text)| {
-            let cursor = ErasureCursor::parse(&text);
-            if cursor.is_none() {
-                findings.add("cursor", "must be the nextCursor of an answer");
-            }
-            cursor
-        });
+        let cursor = cursor.take_place(&mut findings, ErasureCursor::parse);
         if !findings.is_empty() {
             return Err(findings.into_problem());
         }

@@ -44,13 +44,7 @@ impl Letters {
     ) -> Result<Json<LettersAnswer>, Problem> {
         let mut findings = Findings::default();
         let limit = limit.take(&mut findings).unwrap_or(PageSize::DEFAULT).0;
-        let cursor = cursor.take(&mut findings).and_then(|Cursor(text)| {
-            let cursor = LetterCursor::parse(&text);
-            if cursor.is_none() {
-                findings.add("cursor", "must be the nextCursor of an answer");
-            }
-            cursor
-        });
+        let cursor = cursor.take_place(&mut findings, LetterCursor::parse);
         if !findings.is_empty() {
             return Err(findings.into_problem());
         }
