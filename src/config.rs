@@ -5,6 +5,7 @@
 
 mod pools;
 mod shaping;
+mod tls;
 mod values;
 mod ways;
 
@@ -15,13 +16,13 @@ use std::{
     time::Duration,
 };
 
+use certificates::Files;
 use model::{address::DomainName, domain::Selector};
 use serde::Deserialize;
 
-use crate::inbound::certificate::Files;
-
 pub use pools::{PoolSettings, SourceSettings};
 pub use shaping::ShapingRule;
+pub use tls::HttpTls;
 pub use values::{OneOrMany, Registration, Retention, Span, TlsSetting};
 pub use ways::{RelaySettings, RelayTls, RouteSettings, Secret};
 
@@ -84,10 +85,15 @@ pub struct Log {
 pub struct Http {
     /// The address to listen on.
     pub listen: SocketAddr,
-    /// How the server is reached from outside; `http://<listen>` when not set.
+    /// How the server is reached from outside; `http://<listen>`, or `https://<listen>` with TLS,
+    /// when not set.
     pub public_url: Option<String>,
+    /// `http.tls.*`; without it the server speaks no TLS.
+    pub tls: Option<HttpTls>,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: OneOrMany<api::Network>,
+    /// Who is told the metrics; everybody when not set, and this host alone where TLS is on.
+    pub metrics_from: Option<OneOrMany<api::Network>>,
     /// Connections at once from one address, or one /64 of IPv6.
     pub max_connections_per_address: usize,
     /// Largest request body, in octets.
@@ -226,7 +232,9 @@ impl Default for Http {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             public_url: None,
+            tls: None,
             trusted_proxies: OneOrMany::default(),
+            metrics_from: None,
             max_connections_per_address: 1_000,
             max_body_bytes: 41_943_040,
         }
@@ -246,7 +254,7 @@ impl Http {
             let problem = "must not be everybody".to_owned();
             return Err(ConfigError::Invalid { key: "http.trusted_proxies", problem });
         }
-        Ok(())
+        self.check_tls()
     }
 }
 
@@ -431,10 +439,10 @@ impl Config {
 
     /// How the server is reached from outside, without a slash at the end.
     pub fn public_url(&self) -> String {
-        match &self.http.public_url {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None => format!("http://{}", self.http.listen),
-        }
+        let scheme = if self.http.tls.is_some() { "https" } else { "http" };
+        let listening = || format!("{scheme}://{}", self.http.listen);
+        let set = self.http.public_url.as_ref();
+        set.map_or_else(listening, |url| url.trim_end_matches('/').to_owned())
     }
 
     /// What some receivers are given.

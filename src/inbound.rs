@@ -4,17 +4,15 @@
 //! the final dot 250 only for what is durable by then. Everything else is refused, so nothing is
 //! ever relayed and no bounce of ours goes to anybody.
 
-pub(crate) mod certificate;
-
 use std::{net::SocketAddr, sync::Arc};
 
 use actors::{MailTaken, NotTaken, Platform};
+use certificates::Certificate;
 use mail::sink::{
     Action, Asked, MessageAction, Policy, Received, Settled, Sink, SinkOptions, SinkReply,
 };
 
-use self::certificate::Certificate;
-use crate::{Failure, config::Inbound};
+use crate::{Failure, config::Inbound, shown};
 
 /// Recipients of one message: a report has one.
 const MAX_RECIPIENTS: usize = 10;
@@ -74,9 +72,14 @@ pub(crate) async fn listen(
     let (Some(address), Some(hostname)) = (settings.listen, platform.inbound_hostname()) else {
         return Ok(None);
     };
-    let certificate = settings.certificate().map(Certificate::load).transpose()?;
+    let certificate =
+        settings.certificate().map(|files| shown::load("inbound", files)).transpose()?;
     let options = SinkOptions {
-        tls: certificate.as_ref().map(Certificate::server).transpose()?,
+        tls: certificate
+            .as_ref()
+            .map(|shown| shown.server(&[]))
+            .transpose()
+            .map_err(Failure::failed)?,
         name: hostname.to_string(),
         max_message_octets: settings.max_message_bytes,
         max_connections: settings.max_connections,

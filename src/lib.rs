@@ -17,12 +17,14 @@ pub mod clock;
 mod commands;
 pub mod config;
 mod descriptors;
+mod front;
 mod inbound;
 pub mod keys;
 pub mod node;
 mod operator;
 mod own_key;
 mod retention;
+mod shown;
 mod signing;
 mod telemetry;
 

@@ -17,21 +17,18 @@ use mail::{
 };
 use model::{Timestamp, address::DomainName, delivery::TlsDemand};
 use projections::ReadModels;
-use tokio::{
-    net::TcpListener,
-    sync::{oneshot, watch},
-    task::{JoinHandle, JoinSet},
-};
+use tokio::task::JoinSet;
 
 use crate::{
     Failure,
     clock::SystemClock,
     config::{Config, Registration, Retention, TlsSetting},
     descriptors,
-    inbound::{self, Listening, certificate},
+    front::{Front, Serving},
+    inbound::{self, Listening},
     keys,
     operator::Access,
-    own_key, retention, signing, telemetry,
+    own_key, retention, shown, signing, telemetry,
 };
 
 /// The record, its keys and what is folded from it: all that the commands on a stopped server need.
@@ -226,23 +223,19 @@ const NOTHING_TO_RECORD: Duration = Duration::from_secs(2);
 pub struct Node {
     core: Core,
     address: SocketAddr,
-    stop_serving: oneshot::Sender<()>,
-    serving: JoinHandle<std::io::Result<()>>,
+    serving: Serving,
     inbound: Option<Sink>,
     upkeep: JoinSet<()>,
     /// Withdrawn with it.
     access: Access,
-    ended: watch::Receiver<bool>,
 }
 
 impl Node {
     /// Starts a node as configured.
     pub async fn start(config: &Config) -> Result<Self, Failure> {
         // Before anything is opened: a port that is taken should cost nothing.
-        let listener = TcpListener::bind(config.http.listen).await.map_err(|error| {
-            Failure::failed(format!("http.listen: {}: {error}", config.http.listen))
-        })?;
-        let address = listener.local_addr().map_err(Failure::failed)?;
+        let front = Front::bind(config).await?;
+        let address = front.address();
         let inbound_connections =
             config.inbound.listen.map_or(0, |_| config.inbound.max_connections);
         let shares = descriptors::provide(config.delivery.max_in_flight, inbound_connections);
@@ -252,7 +245,7 @@ impl Node {
             Some(Listening { sink, certificate }) => (Some(sink), certificate),
             None => (None, None),
         };
-        let (access, token) = Access::grant(&config.operator_file(), address)?;
+        let (access, token) = Access::grant(&config.operator_file(), front.inside_address()?)?;
         let parts = api::ApiParts {
             platform: core.platform.clone(),
             read: core.read.clone(),
@@ -264,6 +257,7 @@ impl Node {
                 max_body_bytes: config.http.max_body_bytes,
                 public_url: config.public_url(),
                 trusted_proxies: config.http.trusted_proxies.0.clone(),
+                metrics_from: config.http.metrics_from(),
                 max_connections: shares.callers,
                 max_connections_per_address: config.http.max_connections_per_address,
                 operator: Some(token),
@@ -272,28 +266,19 @@ impl Node {
             },
             metrics: core.metrics(),
         };
-        let (stop_serving, stopped) = oneshot::channel::<()>();
-        let (ended_tx, ended) = watch::channel(false);
-        let serving = tokio::spawn(async move {
-            let shutdown = async move {
-                // A dropped sender is the same wish.
-                drop(stopped.await);
-            };
-            let served = api::serve(listener, parts, shutdown).await;
-            ended_tx.send_replace(true);
-            served
-        });
+        let shown = [front.certificate(), certificate.map(|shown| ("inbound", shown))];
+        let serving = front.serve(&parts)?;
         let mut upkeep = JoinSet::new();
         upkeep.spawn(signing::run(Arc::clone(&core.notary), Arc::new(SystemClock)));
         upkeep.spawn(telemetry::upkeep(metrics));
-        if let Some(certificate) = certificate {
-            upkeep.spawn(certificate::watch(certificate, Arc::new(SystemClock)));
+        for (listener, certificate) in shown.into_iter().flatten() {
+            upkeep.spawn(shown::watch(listener, certificate, Arc::new(SystemClock)));
         }
         if let Retention::For(keep) = config.retention.content {
             let (log, read) = (Arc::clone(&core.log), core.read.clone());
             upkeep.spawn(retention::run(log, read, Arc::new(SystemClock), keep));
         }
-        Ok(Self { core, address, stop_serving, serving, inbound, upkeep, access, ended })
+        Ok(Self { core, address, serving, inbound, upkeep, access })
     }
 
     /// Where the API listens.
@@ -314,7 +299,7 @@ impl Node {
     /// Comes back when the node can do no more: its HTTP server has ended, or its log writes no
     /// more until it is opened anew. Then it is to be stopped, and started once more.
     pub async fn ended(&self) {
-        let mut ended = self.ended.clone();
+        let mut ended = self.serving.ended.clone();
         let mut stopped_writing = self.core.log.stopped_writing();
         let log = async {
             // A log that cannot say so never does.
@@ -354,12 +339,13 @@ impl Node {
     }
 
     async fn stop_within(self, drain: Duration) -> Result<(), Failure> {
-        drop((self.access, self.stop_serving, self.upkeep));
+        self.serving.stop.send_replace(true);
+        drop((self.access, self.upkeep));
         // Whoever is cut off here got no 250, and comes again.
         if let Some(inbound) = self.inbound {
             inbound.stop().await;
         }
-        let served = tokio::time::timeout(drain, self.serving).await;
+        let served = tokio::time::timeout(drain, self.serving.task).await;
         self.core.close(drain).await?;
         match served {
             Ok(Ok(served)) => served.map_err(Failure::failed),

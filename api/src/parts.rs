@@ -57,8 +57,14 @@ pub struct ApiOptions {
     /// How the server is reached from outside, without a slash at the end: decides whether cookies
     /// need TLS, and which pages are ours.
     pub public_url: String,
+    /// How TLS is spoken; `None`: it is not.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Longest time for the whole handshake, before the first request of a connection.
+    pub handshake_deadline: Duration,
     /// Whose word counts on who speaks to them, in `X-Forwarded-For`.
     pub trusted_proxies: Vec<Network>,
+    /// Who is told the metrics; `None`: everybody.
+    pub metrics_from: Option<Vec<Network>>,
     /// Whether anybody may register a tenant.
     pub registration_open: bool,
     /// By what those who run the server are known; `None`: there is no way in for them.
@@ -99,7 +105,10 @@ impl Default for ApiOptions {
     fn default() -> Self {
         Self {
             public_url: "http://127.0.0.1:8080".to_owned(),
+            tls: None,
+            handshake_deadline: Duration::from_secs(10),
             trusted_proxies: Vec::new(),
+            metrics_from: None,
             registration_open: false,
             operator: None,
             max_body_bytes: 40 * 1024 * 1024,

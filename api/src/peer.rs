@@ -60,7 +60,7 @@ fn client(peer: IpAddr, headers: &HeaderMap, proxies: &[Network]) -> IpAddr {
     for line in headers.get_all(FORWARDED_FOR).iter().rev() {
         let words = line.to_str().unwrap_or_default().rsplit(',');
         for word in words {
-            if !is_trusted(client, proxies) {
+            if !is_among(client, proxies) {
                 return client;
             }
             let Some(before) = read(word.trim()) else { return client };
@@ -70,9 +70,9 @@ fn client(peer: IpAddr, headers: &HeaderMap, proxies: &[Network]) -> IpAddr {
     client
 }
 
-/// Whether an address is that of a proxy of ours.
-pub(crate) fn is_trusted(address: IpAddr, proxies: &[Network]) -> bool {
-    proxies.iter().any(|Network(network)| network.contains(&address))
+/// Whether an address lies in one of these networks: whether it is a proxy of ours, say.
+pub(crate) fn is_among(address: IpAddr, networks: &[Network]) -> bool {
+    networks.iter().any(|Network(network)| network.contains(&address))
 }
 
 /// An address, as proxies write it: with or without a port, in brackets or not.

@@ -19,6 +19,7 @@ const MAX_FIELD_CHARS: usize = 100;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Code {
     BadRequest,
+    TlsRequired,
     InvalidJson,
     InvalidIdempotencyKey,
     Unauthorized,
@@ -76,6 +77,11 @@ impl Code {
         use StatusCode as S;
         match self {
             Self::BadRequest => (S::BAD_REQUEST, "bad_request", "The request cannot be read."),
+            Self::TlsRequired => (
+                S::BAD_REQUEST,
+                "tls_required",
+                "This port speaks TLS: use https. What was sent without could be read on its way.",
+            ),
             Self::InvalidJson => (S::BAD_REQUEST, "invalid_json", "The body is not JSON."),
             Self::InvalidIdempotencyKey => (
                 S::BAD_REQUEST,

@@ -3,9 +3,11 @@
 //! # Why
 //! poem's own server gives no deadline to the head of a request: half of one holds a connection
 //! for ever, and its idle time-out does not end it. So the connections are run by hyper directly,
-//! which has such a deadline; it also covers the wait between two requests. HTTP/1.1 alone: every
-//! proxy speaks it, and what does not run cannot be attacked (rapid reset, silent prefaces).
+//! which has such a deadline; it also covers the wait between two requests. HTTP/1.1 alone, with TLS
+//! and without: every client and proxy speaks it, and what does not run cannot be attacked (rapid
+//! reset, silent prefaces).
 
+mod handshake;
 mod places;
 mod stream;
 mod worded;
@@ -26,6 +28,7 @@ use poem::{
     web::{LocalAddr, RemoteAddr},
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     task::JoinSet,
@@ -33,6 +36,7 @@ use tokio::{
 };
 
 use self::{
+    handshake::Handshakes,
     places::{Place, Places},
     stream::Patient,
     worded::Worded,
@@ -64,8 +68,14 @@ pub async fn serve(
     let room = Arc::new(Semaphore::new(options.max_connections.max(1)));
     let (stop, stopped) = watch::channel(false);
     let protection = protection::lines(&options.public_url).into();
+    let handshakes = options.tls.clone().map(|tls| Handshakes {
+        tls,
+        deadline: options.handshake_deadline,
+        patience: options.write_idle,
+    });
     let (places, own) = (Arc::default(), options.clone());
-    let server = Arc::new(Server { app, local, options: own, places, protection, stopped });
+    let server = Server { app, local, options: own, places, protection, handshakes, stopped };
+    let server = Arc::new(server);
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -115,6 +125,7 @@ struct Server<E> {
     places: Arc<Places>,
     /// Lines of the head of every answer.
     protection: Arc<str>,
+    handshakes: Option<Handshakes>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -122,7 +133,7 @@ impl<E> Server<E> {
     /// A place for one more connection from this address. A proxy of ours speaks for many.
     fn place(&self, remote: IpAddr) -> Option<Place> {
         let (remote, options) = (remote.to_canonical(), &self.options);
-        let is_proxy = peer::is_trusted(remote, &options.trusted_proxies);
+        let is_proxy = peer::is_among(remote, &options.trusted_proxies);
         let most = if is_proxy { usize::MAX } else { options.max_connections_per_address };
         self.places.take(network(remote), most.max(1))
     }
@@ -134,18 +145,36 @@ impl<E: Endpoint<Output = Response> + 'static> Server<E> {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY was refused");
         }
+        let mut stopped = self.stopped.clone();
+        let Some(handshakes) = &self.handshakes else {
+            let stream = Patient::new(stream, self.options.write_idle);
+            return self.speak(stream, remote, Scheme::HTTP).await;
+        };
+        let secured = tokio::select! {
+            secured = handshakes.shake(stream) => secured,
+            () = told(&mut stopped) => None,
+        };
+        if let Some(secured) = secured {
+            self.speak(secured, remote, Scheme::HTTPS).await;
+        }
+    }
+
+    /// Answers the requests of a connection.
+    async fn speak<S>(self: Arc<Self>, stream: S, remote: SocketAddr, scheme: Scheme)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let server = Arc::clone(&self);
         let service = service_fn(move |request: hyper::Request<Incoming>| {
-            let server = Arc::clone(&server);
+            let (server, scheme) = (Arc::clone(&server), scheme.clone());
             async move {
                 let local = LocalAddr(Addr::SocketAddr(server.local));
                 let remote = RemoteAddr(Addr::SocketAddr(remote));
-                let request = Request::from((request, local, remote, Scheme::HTTP));
+                let request = Request::from((request, local, remote, scheme));
                 let response = server.app.get_response(request).await;
                 Ok::<_, std::convert::Infallible>(hyper::Response::from(response))
             }
         });
-        let stream = Patient::new(stream, self.options.write_idle);
         let stream = TokioIo::new(Worded::new(stream, Arc::clone(&self.protection)));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -1,6 +1,6 @@
 //! Bounces and complaints come in over a socket, and nothing else gets through.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, os::unix::fs::PermissionsExt as _, time::Duration};
 
 use mail::{
     sink::Action,
@@ -362,6 +362,7 @@ async fn start_with_tls() -> (TestApp, SocketAddr, TlsClient) {
     let (certificate, key) = (world.path("mx.pem"), world.path("mx.key"));
     std::fs::write(&certificate, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
     let app = TestApp::start_in(world, |config| {
         config.inbound.listen = Some((std::net::Ipv4Addr::LOCALHOST, 0).into());
         config.inbound.hostname = Some(HOSTNAME.to_owned());

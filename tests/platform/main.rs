@@ -27,6 +27,7 @@ mod doctor;
 mod erasure;
 mod evidence;
 mod feed;
+mod https;
 mod idempotency;
 mod inbound;
 mod killed;

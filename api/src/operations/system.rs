@@ -1,7 +1,7 @@
 //! For those who run the server.
 #![expect(clippy::unused_async, reason = "poem-openapi takes async operations alone")]
 
-use poem::web::Data;
+use poem::{Request, web::Data};
 use poem_openapi::{
     OpenApi,
     payload::{Json, PlainText},
@@ -9,6 +9,8 @@ use poem_openapi::{
 
 use super::{SharedData, Topic};
 use crate::{
+    caller,
+    peer::is_among,
     problem::{Code, Problem},
     wire::system::{HealthAnswer, ReadyAnswer},
 };
@@ -50,9 +52,20 @@ impl SystemOperations {
 
     /// Metrics
     ///
-    /// In the text format of Prometheus.
+    /// In the text format of Prometheus. The server may be set to tell them to some networks alone;
+    /// then others are answered as where nothing is.
     #[oai(path = "/metrics", method = "get", operation_id = "metrics", tag = "Topic::System")]
-    async fn metrics(&self, Data(shared): SharedData<'_>) -> PlainText<String> {
-        PlainText((shared.metrics)())
+    async fn metrics(
+        &self,
+        request: &Request,
+        Data(shared): SharedData<'_>,
+    ) -> Result<PlainText<String>, Problem> {
+        let networks = shared.options.metrics_from.as_deref();
+        let from = caller::address(request, shared);
+        let told = networks.zip(from).is_none_or(|(networks, from)| is_among(from, networks));
+        if !told {
+            return Err(Problem::new(Code::NotFound));
+        }
+        Ok(PlainText((shared.metrics)()))
     }
 }

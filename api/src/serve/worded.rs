@@ -121,11 +121,16 @@ fn instead(bytes: &[u8], protection: &str) -> Option<Instead> {
     if !whole || lower.contains("\r\nx-request-id:") {
         return None;
     }
+    Some(Instead { bytes: closing(code, protection), written: 0, covers: bytes.len() })
+}
+
+/// An answer before a connection closes, as the bytes of HTTP/1.1. `protection` goes into its head.
+pub(super) fn closing(code: Code, protection: &str) -> Vec<u8> {
     let body = json!({ "error": code.as_str(), "message": code.words() }).to_string();
     let (status, id, length): (StatusCode, _, _) = (code.status(), new_request_id(), body.len());
     let answer = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nx-request-id: {id}\r\n\
          {protection}connection: close\r\ncontent-length: {length}\r\n\r\n{body}"
     );
-    Some(Instead { bytes: answer.into_bytes(), written: 0, covers: bytes.len() })
+    answer.into_bytes()
 }

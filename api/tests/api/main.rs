@@ -32,4 +32,5 @@ mod sessions;
 mod standing;
 mod suppressions;
 mod templates;
+mod tls;
 mod world;

@@ -15,7 +15,7 @@ use super::{
     Setup,
     finding::{Finding, State},
 };
-use crate::telemetry::OPEN_ALERTS;
+use crate::{config::Config, operator::find, telemetry::OPEN_ALERTS};
 
 const CHECK: &str = "alerts";
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -24,7 +24,7 @@ const MAX_METRICS_OCTETS: u64 = 4 * 1024 * 1024;
 
 /// Asks the server's metrics: they tell nothing of whom.
 pub(super) async fn alerts(setup: &Setup<'_>) -> Finding {
-    let address = reachable(setup.config.http.listen);
+    let address = asked(setup.config);
     let Ok(Ok(metrics)) = timeout(PATIENCE, metrics(address)).await else {
         let found = format!("no server answers at {address}");
         let advice = "`lumora alerts` lists those that a stopped server has recorded";
@@ -41,6 +41,12 @@ pub(super) async fn alerts(setup: &Setup<'_>) -> Finding {
     let open: Vec<String> = open.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     let advice = "GET /portal/alerts tells tenants theirs; `lumora alerts`, once stopped, all";
     Finding::not_well(CHECK, State::Doubtful, format!("open: {}", open.join(", ")), advice)
+}
+
+/// Where the server speaks without TLS: at what it listens, or where it tells its operators.
+fn asked(config: &Config) -> SocketAddr {
+    let own = config.http.tls.as_ref().and_then(|_| find(&config.operator_file()).ok());
+    own.map_or_else(|| reachable(config.http.listen), |(address, _)| address)
 }
 
 /// A server that listens everywhere is asked on this machine.
