@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Doctor(arguments) => in_runtime(doctor::run(arguments)),
         Command::Queue(command) => in_runtime(queue::run(command)),
         Command::Erase(arguments) => in_runtime(erase::run(arguments)),
-        Command::Evidence(arguments) => in_runtime(async move { evidence::run(&arguments) }),
+        Command::Evidence(arguments) => in_runtime(evidence::run(arguments)),
         Command::TlsReport(arguments) => in_runtime(async move { tls_report::run(&arguments) }),
         Command::Replay(arguments) => in_runtime(async { replay::run(&arguments) }),
     }

@@ -1,18 +1,32 @@
-//! The instance as an actor: which receivers are paused.
+//! The instance as an actor: which receivers are paused, and what is noted of all of it.
 
 use std::sync::Arc;
 
 use model::{
-    Cause, Event, InstanceId, StreamId, Timestamp,
-    instance::{self, Command, Instance, InstanceEvent, Refusal},
+    By, Cause, Event, InstanceId, StreamId, Timestamp,
+    instance::{self, Command, Instance, InstanceEvent, MasterKeyRotated, Refusal},
 };
 
 use crate::{
+    Platform,
+    error::ChangeError,
     governed::{Governed, Governor},
     node::Node,
     registry::Registry,
     sourced::Aggregate,
 };
+
+impl Platform {
+    /// Records that the master key was replaced; the ring holds so many keys since.
+    ///
+    /// # Errors
+    /// The record cannot be written.
+    pub async fn note_master_key(&self, by: By, keys: usize) -> Result<(), ChangeError> {
+        let keys = u32::try_from(keys).unwrap_or(u32::MAX);
+        let noted = Command::NoteMasterKey(MasterKeyRotated { keys });
+        self.change::<Instance>(by, InstanceId::THIS, vec![noted]).await
+    }
+}
 
 /// The instance: one to a log.
 pub(crate) type InstanceActor = Governor<Instance>;

@@ -22,6 +22,7 @@ use crate::{
     governed::{Governed, Governor, carry_out},
     node::Node,
     password::{Compared, NotLookedAt, Password, WeakPassword},
+    refusals,
     registry::Registry,
     sourced::Aggregate,
     throttle::TooEarly,
@@ -182,11 +183,15 @@ impl Platform {
             // What is no address is nobody's, and is counted all the same.
             None => self.hash_of(email.trim().as_bytes()),
         };
-        node.throttle.begin(account, address, node.now())?;
         let user = node.read.policies().user_by_email(&account).filter(|_| parsed.is_some());
+        if let Err(too_early) = node.throttle.begin(account, address, node.now()) {
+            refusals::note(node, user.as_deref(), By::Visitor);
+            return Err(too_early.into());
+        }
         let hash = user.as_ref().and_then(|user| user.profile.password_hash.as_deref());
         let compared = node.passwords.compare(&password, hash).await?;
         let (Some(user), Compared::Same { outdated }) = (user.as_ref(), compared) else {
+            refusals::note(node, user.as_deref(), By::Visitor);
             return Err(SignInError::InvalidCredentials);
         };
         node.throttle.forgive(account, address);
@@ -243,9 +248,13 @@ impl Platform {
         let node = self.node();
         let user = node.read.policies().user(session.user).ok_or(ChangeError::Internal)?;
         let account = self.account_hash(&user.profile.email);
-        node.throttle.begin(account, address, node.now())?;
+        if let Err(too_early) = node.throttle.begin(account, address, node.now()) {
+            refusals::note(node, Some(&user), By::User(user.id));
+            return Err(too_early.into());
+        }
         let hash = user.profile.password_hash.as_deref();
         if node.passwords.compare(&current, hash).await? == Compared::Different {
+            refusals::note(node, Some(&user), By::User(user.id));
             return Err(SignInError::InvalidCredentials);
         }
         node.throttle.forgive(account, address);
@@ -273,11 +282,17 @@ impl Platform {
         let replaces = replaces.map(|secret| self.session_hash(secret)).filter(|hash| {
             node.read.sessions().find(hash, node.now()).is_some_and(|own| own.user == user.id)
         });
-        let number = user.password_changes;
-        let command = Command::SignIn { tenant: user.tenant, session, replaces, number };
-        match self.change::<User>(By::User(user.id), user.id, vec![command]).await {
+        let (tenant, number) = (user.tenant, user.password_changes);
+        let refused = node.refusals.take_untold(Some(user.id));
+        let command = Command::SignIn { tenant, session, replaces, number, refused };
+        let done = self.change::<User>(By::User(user.id), user.id, vec![command]).await;
+        if !matches!(done, Ok(()) | Err(ChangeError::NotYetVisible)) {
+            node.refusals.give_back(Some(user.id), refused);
+        }
+        match done {
             // The password was changed while this one was looked at.
             Err(ChangeError::User(Refusal::Outdated)) => {
+                refusals::note(node, Some(user), By::Visitor);
                 return Err(SignInError::InvalidCredentials);
             }
             done => done?,

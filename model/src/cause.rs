@@ -34,6 +34,8 @@ pub enum By {
     User(UserId),
     /// Somebody without an account, who asked for one at the portal.
     Registration,
+    /// Somebody at the portal of whom nothing is known: no right password was shown.
+    Visitor,
     /// Somebody who runs the server, by way of the running server.
     Operator,
     /// A command on a stopped server's data directory.
@@ -54,8 +56,9 @@ pub enum By {
 
 impl By {
     /// Those that are told by a word, which are all but keys and users.
-    pub const WORDS: [(Self, &'static str); 9] = [
+    pub const WORDS: [(Self, &'static str); 10] = [
         (Self::Registration, "registration"),
+        (Self::Visitor, "visitor"),
         (Self::Operator, "operator"),
         (Self::CommandLine, "command_line"),
         (Self::Attempt, "attempt"),
@@ -71,6 +74,7 @@ impl By {
             Self::Key(_) => "key",
             Self::User(_) => "user",
             Self::Registration => "registration",
+            Self::Visitor => "visitor",
             Self::Operator => "operator",
             Self::CommandLine => "command_line",
             Self::Attempt => "attempt",

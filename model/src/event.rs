@@ -14,6 +14,7 @@ use crate::{
     instance::InstanceEvent,
     letter::LetterEvent,
     message::MessageEvent,
+    reading::ReadingEvent,
     stream::StreamId,
     suppression::SuppressionEvent,
     template::TemplateEvent,
@@ -183,6 +184,12 @@ macro_rules! events {
 }
 pub(crate) use events;
 
+/// For a count that stands in an event only when there is something to count.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+pub(crate) const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 /// An event of any aggregate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -204,6 +211,8 @@ pub enum Event {
     Erasure(ErasureEvent),
     /// Of the instance.
     Instance(InstanceEvent),
+    /// Of a look at content.
+    Reading(ReadingEvent),
 }
 
 impl Event {
@@ -222,6 +231,7 @@ impl Event {
             StreamId::Letter(_) => LetterEvent::decode(&kind, v, data).map(Self::Letter),
             StreamId::Erasure(_) => ErasureEvent::decode(&kind, v, data).map(Self::Erasure),
             StreamId::Instance(_) => InstanceEvent::decode(&kind, v, data).map(Self::Instance),
+            StreamId::Reading(_) => ReadingEvent::decode(&kind, v, data).map(Self::Reading),
         }
     }
 
@@ -237,6 +247,7 @@ impl Event {
             Self::Letter(event) => event.kind(),
             Self::Erasure(event) => event.kind(),
             Self::Instance(event) => event.kind(),
+            Self::Reading(event) => event.kind(),
         }
     }
 }

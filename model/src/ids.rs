@@ -146,6 +146,10 @@ id!(
     ErasureId, "era_"
 );
 id!(
+    /// A look that somebody took at content.
+    ReadingId, "rdg_"
+);
+id!(
     /// A customer of the platform; owns apps, domains and users.
     TenantId, "ten_"
 );

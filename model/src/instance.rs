@@ -1,4 +1,5 @@
-//! What holds for the whole instance: the receivers that nothing is delivered to for now.
+//! What holds for the whole instance: the receivers that nothing is delivered to for now; and what
+//! happened to it as a whole.
 //!
 //! There is one instance to a log, so its stream has one name: [`InstanceId::THIS`].
 
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     address::DomainName,
-    event::{SealedText, events},
+    event::{SealedText, events, is_zero},
     ids::InstanceId,
     pause::{self, Pause, PausedByOperator, Who},
     time::Timestamp,
@@ -29,6 +30,10 @@ events! {
         SitePaused = "instance.site_paused" v 1,
         /// It is delivered to again.
         SiteResumed = "instance.site_resumed" v 1,
+        /// Somebody asked to be signed in as nobody that there is.
+        SignInRefused = "instance.sign_in_refused" v 1,
+        /// The master key was replaced by a new one.
+        MasterKeyRotated = "instance.master_key_rotated" v 1,
     }
 }
 
@@ -53,6 +58,21 @@ pub struct SiteResumed {
     pub by: Who,
 }
 
+/// See [`InstanceEvent::SignInRefused`]. Of attempts within an hour the first has an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignInRefused {
+    /// Attempts before this one that were refused and that no event tells of.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub others: u32,
+}
+
+/// See [`InstanceEvent::MasterKeyRotated`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MasterKeyRotated {
+    /// How many keys the ring holds since.
+    pub keys: u32,
+}
+
 /// The instance folded from its events. [`Instance::default`] is one that nothing happened to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Instance {
@@ -69,6 +89,7 @@ impl Instance {
             InstanceEvent::SiteResumed(resumed) => {
                 self.paused.remove(&resumed.site);
             }
+            InstanceEvent::SignInRefused(_) | InstanceEvent::MasterKeyRotated(_) => {}
         }
     }
 
@@ -85,6 +106,10 @@ pub enum Command {
     PauseSite(SitePaused),
     /// Deliver to it again.
     ResumeSite(SiteResumed),
+    /// Note that nobody was signed in.
+    RefuseSignIn(SignInRefused),
+    /// Note that there is another master key.
+    NoteMasterKey(MasterKeyRotated),
 }
 
 /// Why a command is not carried out.
@@ -113,6 +138,8 @@ pub fn decide(instance: &Instance, command: &Command) -> Result<Vec<InstanceEven
             let news = pause::ends(instance.pause(&resumed.site), resumed.by)?;
             Ok(news.then(|| resumed.clone().into()).into_iter().collect())
         }
+        Command::RefuseSignIn(refused) => Ok(vec![refused.clone().into()]),
+        Command::NoteMasterKey(rotated) => Ok(vec![rotated.clone().into()]),
     }
 }
 
@@ -163,6 +190,16 @@ mod tests {
         let over = given(&[paused("a.test").into(), resumed("a.test").into()]);
         assert_eq!(over, Instance::default());
         assert_eq!(decide(&over, &resume), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_is_only_told_changes_nothing() {
+        let refuse = Command::RefuseSignIn(SignInRefused { others: 2 });
+        let rotate = Command::NoteMasterKey(MasterKeyRotated { keys: 3 });
+        for command in [refuse, rotate] {
+            let told = decide(&given(&[]), &command).unwrap();
+            assert_eq!((told.len(), given(&told)), (1, Instance::default()));
+        }
     }
 
     #[test]

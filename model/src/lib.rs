@@ -25,6 +25,7 @@ pub mod letter;
 pub mod message;
 pub mod pause;
 pub mod profile;
+pub mod reading;
 pub mod reclassification;
 pub mod retry;
 pub mod routing;
@@ -41,8 +42,8 @@ pub mod user;
 pub use cause::{After, By, Cause};
 pub use event::Event;
 pub use ids::{
-    ApiKeyId, AppId, DomainId, ErasureId, EventId, InstanceId, LetterId, MessageId, RecipientIndex,
-    SuppressionId, TemplateId, TenantId, UserId,
+    ApiKeyId, AppId, DomainId, ErasureId, EventId, InstanceId, LetterId, MessageId, ReadingId,
+    RecipientIndex, SuppressionId, TemplateId, TenantId, UserId,
 };
 pub use stream::StreamId;
 pub use time::Timestamp;

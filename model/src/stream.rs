@@ -5,8 +5,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::ids::{
-    DomainId, ErasureId, InstanceId, InvalidId, LetterId, MessageId, SuppressionId, TemplateId,
-    TenantId, UserId,
+    DomainId, ErasureId, InstanceId, InvalidId, LetterId, MessageId, ReadingId, SuppressionId,
+    TemplateId, TenantId, UserId,
 };
 
 /// Whose events: the identity of an aggregate. Written as the aggregate's own identifier.
@@ -30,6 +30,8 @@ pub enum StreamId {
     Erasure(ErasureId),
     /// The instance, with the receivers that are paused.
     Instance(InstanceId),
+    /// A look that somebody took at content.
+    Reading(ReadingId),
 }
 
 impl StreamId {
@@ -48,6 +50,7 @@ impl StreamId {
             Self::Letter(id) => (8, id.as_bytes()),
             Self::Erasure(id) => (9, id.as_bytes()),
             Self::Instance(id) => (7, id.as_bytes()),
+            Self::Reading(id) => (10, id.as_bytes()),
         };
         let mut bytes = [kind; Self::LEN];
         if let Some(rest) = bytes.get_mut(1..) {
@@ -69,6 +72,7 @@ impl StreamId {
             8 => Some(Self::Letter(LetterId::from_bytes(id))),
             9 => Some(Self::Erasure(ErasureId::from_bytes(id))),
             7 => Some(Self::Instance(InstanceId::from_bytes(id))),
+            10 => Some(Self::Reading(ReadingId::from_bytes(id))),
             _ => None,
         }
     }
@@ -86,6 +90,7 @@ impl fmt::Display for StreamId {
             Self::Letter(id) => id.fmt(f),
             Self::Erasure(id) => id.fmt(f),
             Self::Instance(id) => id.fmt(f),
+            Self::Reading(id) => id.fmt(f),
         }
     }
 }
@@ -110,6 +115,7 @@ impl FromStr for StreamId {
             Some(LetterId::PREFIX) => text.parse().map(Self::Letter),
             Some(ErasureId::PREFIX) => text.parse().map(Self::Erasure),
             Some(InstanceId::PREFIX) => text.parse().map(Self::Instance),
+            Some(ReadingId::PREFIX) => text.parse().map(Self::Reading),
             _ => Err(InvalidId),
         }
     }
@@ -144,6 +150,7 @@ mod tests {
             StreamId::Letter(LetterId::from_bytes([8; 16])),
             StreamId::Erasure(ErasureId::from_bytes([9; 16])),
             StreamId::Instance(InstanceId::THIS),
+            StreamId::Reading(ReadingId::from_bytes([10; 16])),
         ] {
             assert_eq!(StreamId::from_bytes(stream.to_bytes()), Some(stream));
             assert_eq!(stream.to_string().parse(), Ok(stream));

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{SealedText, SecretHash, events},
+    event::{SealedText, SecretHash, events, is_zero},
     ids::TenantId,
     time::Timestamp,
 };
@@ -34,6 +34,8 @@ events! {
         SessionEnded = "user.session_ended" v 1,
         /// There is another password.
         PasswordChanged = "user.password_changed" v 1,
+        /// Somebody showed a password that is not this user's.
+        PasswordRefused = "user.password_refused" v 1,
         /// The password is the same; it is kept as a hash of another cost.
         PasswordRehashed = "user.password_rehashed" v 1,
     }
@@ -50,6 +52,20 @@ pub struct SessionStarted {
     pub idle_until: Timestamp,
     /// When it is over.
     pub expires_at: Timestamp,
+    /// Attempts before it that were refused and that no event tells of.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refused: u32,
+}
+
+/// See [`UserEvent::PasswordRefused`]. Of attempts within an hour the first has an event: who guesses
+/// must not fill the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordRefused {
+    /// The user's tenant.
+    pub tenant: TenantId,
+    /// Attempts before this one that were refused and that no event tells of.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub others: u32,
 }
 
 /// See [`UserEvent::SessionExtended`].
@@ -156,7 +172,7 @@ impl User {
                 self.sessions.remove(&ended.session);
             }
             UserEvent::PasswordChanged(changed) => self.password_changes = changed.number,
-            UserEvent::PasswordRehashed(_) => {}
+            UserEvent::PasswordRefused(_) | UserEvent::PasswordRehashed(_) => {}
         }
     }
 
@@ -188,6 +204,8 @@ pub enum Command {
         replaces: Option<SecretHash>,
         /// The password that was shown: how often it had been changed then.
         number: u32,
+        /// Attempts before that were refused and that no event tells of.
+        refused: u32,
     },
     /// Note that a session was used.
     Extend(SecretHash),
@@ -200,6 +218,8 @@ pub enum Command {
         /// The session that the change was asked in.
         keep: SecretHash,
     },
+    /// Note that a password was refused.
+    Refuse(PasswordRefused),
     /// Keep the password as another hash.
     Rehash(PasswordRehashed),
 }
@@ -218,7 +238,7 @@ pub enum Refusal {
 /// The events that `command` leads to, or why it is refused.
 pub fn decide(user: &User, command: &Command, now: Timestamp) -> Result<Vec<UserEvent>, Refusal> {
     match command {
-        Command::SignIn { tenant, session, replaces, number } => {
+        Command::SignIn { tenant, session, replaces, number, refused } => {
             is_current(user, *number)?;
             let mut events = ended_for_one_more(user, *replaces, now);
             events.push(
@@ -227,6 +247,7 @@ pub fn decide(user: &User, command: &Command, now: Timestamp) -> Result<Vec<User
                     session: *session,
                     idle_until: now.plus(SESSION_IDLE),
                     expires_at: now.plus(SESSION_LIFETIME),
+                    refused: *refused,
                 }
                 .into(),
             );
@@ -251,6 +272,7 @@ pub fn decide(user: &User, command: &Command, now: Timestamp) -> Result<Vec<User
             let ended = others.map(|(known, _)| end(*known, SessionEnd::PasswordChanged));
             Ok(std::iter::once(changed.clone().into()).chain(ended).collect())
         }
+        Command::Refuse(refused) => Ok(vec![refused.clone().into()]),
         Command::Rehash(rehashed) => {
             is_current(user, rehashed.number)?;
             Ok(vec![rehashed.clone().into()])

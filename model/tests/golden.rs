@@ -15,14 +15,15 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use model::{
-    ApiKeyId, By, Cause, DomainId, ErasureId, Event, InstanceId, LetterId, MessageId, StreamId,
-    SuppressionId, TemplateId, TenantId, UserId,
+    ApiKeyId, By, Cause, DomainId, ErasureId, Event, InstanceId, LetterId, MessageId, ReadingId,
+    StreamId, SuppressionId, TemplateId, TenantId, UserId,
     domain::DomainEvent,
     erasure::ErasureEvent,
     event::{MAX_EVENT_OCTETS, UPCASTERS},
     instance::InstanceEvent,
     letter::LetterEvent,
     message::{MessageEvent, Step, Tried},
+    reading::ReadingEvent,
     suppression::SuppressionEvent,
     template::TemplateEvent,
     tenant::TenantEvent,
@@ -58,6 +59,7 @@ fn stream(kind: &str) -> StreamId {
         "letter" => StreamId::Letter(LetterId::from_bytes([8; 16])),
         "person" => StreamId::Erasure(ErasureId::from_bytes([9; 16])),
         "instance" => StreamId::Instance(InstanceId::THIS),
+        "content" => StreamId::Reading(ReadingId::from_bytes([10; 16])),
         other => panic!("there is no aggregate called {other}"),
     }
 }
@@ -79,6 +81,7 @@ fn encode(event: &Event, cause: Option<Cause>) -> Box<[u8]> {
         Event::Letter(event) => event.encode(cause),
         Event::Erasure(event) => event.encode(cause),
         Event::Instance(event) => event.encode(cause),
+        Event::Reading(event) => event.encode(cause),
     }
 }
 
@@ -93,6 +96,7 @@ fn kinds() -> BTreeSet<&'static str> {
         LetterEvent::KINDS,
         ErasureEvent::KINDS,
         InstanceEvent::KINDS,
+        ReadingEvent::KINDS,
     ]
     .concat()
     .into_iter()

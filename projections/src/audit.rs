@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 
 use model::{
     Event, StreamId, TenantId, domain::DomainEvent, erasure::ErasureEvent, instance::InstanceEvent,
-    letter::LetterEvent, message::MessageEvent, suppression::SuppressionEvent,
-    template::TemplateEvent, tenant::TenantEvent, user::UserEvent,
+    letter::LetterEvent, message::MessageEvent, reading::ReadingEvent,
+    suppression::SuppressionEvent, template::TemplateEvent, tenant::TenantEvent, user::UserEvent,
 };
 
 pub use self::query::{Audit, AuditCursor, AuditPage, AuditQuery, AuditRow, MAX_AUDIT_PAGE};
@@ -61,6 +61,7 @@ pub fn event_kinds() -> &'static [&'static str] {
             LetterEvent::KINDS,
             ErasureEvent::KINDS,
             InstanceEvent::KINDS,
+            ReadingEvent::KINDS,
         ]
         .concat()
     });
@@ -77,10 +78,12 @@ pub(crate) const fn named_tenant(stream: StreamId, event: &Event) -> Option<Tena
         Event::Message(MessageEvent::Accepted(accepted)) => Some(accepted.tenant),
         Event::User(UserEvent::SessionStarted(started)) => Some(started.tenant),
         Event::User(UserEvent::PasswordChanged(changed)) => Some(changed.tenant),
+        Event::User(UserEvent::PasswordRefused(refused)) => Some(refused.tenant),
         Event::Template(TemplateEvent::TemplateCreated(created)) => Some(created.tenant),
         Event::Suppression(SuppressionEvent::SuppressionAdded(added)) => Some(added.tenant),
         Event::Suppression(SuppressionEvent::SuppressionRemoved(removed)) => Some(removed.tenant),
         Event::Letter(LetterEvent::LetterReceived(received)) => received.tenant,
+        Event::Reading(ReadingEvent::ContentRead(read)) => read.tenant,
         Event::Erasure(ErasureEvent::PersonErasureRequested(requested)) => Some(requested.tenant),
         _ => None,
     }
@@ -127,6 +130,7 @@ impl Projection for AuditProjection {
         // What is the operator's is no tenant's, and neither is the instance.
         let of_operator = match fact.known.other() {
             Some(Event::Letter(LetterEvent::LetterReceived(received))) => received.tenant.is_none(),
+            Some(Event::Reading(ReadingEvent::ContentRead(read))) => read.tenant.is_none(),
             _ => matches!(fact.recorded.stream, StreamId::Instance(_)),
         };
         if of_operator {

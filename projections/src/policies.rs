@@ -498,7 +498,8 @@ impl Projection for PoliciesProjection {
             | Event::Suppression(_)
             | Event::Letter(_)
             | Event::Erasure(_)
-            | Event::Instance(_) => return Ok(()),
+            | Event::Instance(_)
+            | Event::Reading(_) => return Ok(()),
         };
         round.put(key, FactRow::of(fact).to_bytes());
         Ok(())

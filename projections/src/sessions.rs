@@ -198,7 +198,9 @@ impl Projection for SessionsProjection {
             UserEvent::SessionEnded(ended) => {
                 row.sessions.remove(&ended.session);
             }
-            UserEvent::PasswordChanged(_) | UserEvent::PasswordRehashed(_) => return Ok(()),
+            UserEvent::PasswordRefused(_)
+            | UserEvent::PasswordChanged(_)
+            | UserEvent::PasswordRehashed(_) => return Ok(()),
         }
         // An empty row stays: what is taken out of a table is not remembered.
         round.put(key, row.to_bytes());

@@ -119,7 +119,7 @@ pub(super) async fn key(command: KeyCommand) -> Result<(), Failure> {
             });
             show(&output, &fields, secret)
         }
-        KeyCommand::Rotate { output } => rotate(&output),
+        KeyCommand::Rotate { output } => rotate(&output).await,
         KeyCommand::Revoke { tenant, app, key, config } => {
             with_core(&config, async |core| {
                 core.platform
@@ -132,7 +132,7 @@ pub(super) async fn key(command: KeyCommand) -> Result<(), Failure> {
     }
 }
 
-fn rotate(output: &OutputArguments) -> Result<(), Failure> {
+async fn rotate(output: &OutputArguments) -> Result<(), Failure> {
     let config = load(&output.config)?;
     let (dir, file) = (config.log_dir(), config.master_key_file());
     if !dir.is_dir() {
@@ -140,6 +140,14 @@ fn rotate(output: &OutputArguments) -> Result<(), Failure> {
     }
     let rotated = eventlog::rotate_master_key(&dir, &file).map_err(Failure::failed)?;
     let Rotated { keys, old_key_opens_the_past } = rotated;
+    let recorded = with_core(&output.config, async |core| {
+        let noted = core.platform.note_master_key(By::CommandLine, keys).await;
+        noted.map_err(Failure::failed)
+    });
+    recorded.await.map_err(|error| {
+        let file = file.display();
+        Failure::failed(format!("{file} holds a new master key, which is not on record: {error}"))
+    })?;
     let fields = json!({
         "masterKeyFile": file.display().to_string(),
         "keys": keys,

@@ -3,41 +3,52 @@
 use std::{fs::File, io::Read as _, path::Path, sync::Arc};
 
 use actors::Clock as _;
-use eventlog::{EventLog, InstanceKey, Log, LogOptions, Notary, VerifierKey};
-use model::MessageId;
+use eventlog::VerifierKey;
+use model::{
+    MessageId, StreamId,
+    reading::{ContentRead, Shown},
+};
 use serde_json::json;
 
-use super::{Failure, load, print_json, print_line};
+use super::{Failure, administration::with_core, letters::record, load, print_json, print_line};
 use crate::{
     cli::{ConfigArguments, EvidenceArguments, EvidenceCommand},
     clock::SystemClock,
-    keys,
 };
 
-pub(super) fn run(arguments: &EvidenceArguments) -> Result<(), Failure> {
+pub(super) async fn run(arguments: EvidenceArguments) -> Result<(), Failure> {
     match (&arguments.command, arguments.message) {
         (Some(EvidenceCommand::Verify { file, key, json }), _) => verify(file, key, *json),
-        (None, Some(message)) => show(message, &arguments.config),
+        (None, Some(message)) => show(message, &arguments.config).await,
         (None, None) => Err(Failure::usage("name a message, or `verify` and a file")),
     }
 }
 
-fn show(message: MessageId, config: &ConfigArguments) -> Result<(), Failure> {
-    let config = load(config)?;
-    let dir = config.log_dir();
+async fn show(message: MessageId, arguments: &ConfigArguments) -> Result<(), Failure> {
+    let dir = load(arguments)?.log_dir();
     if !dir.is_dir() {
         return Err(Failure::usage(format!("{}: there is no log", dir.display())));
     }
-    let log = Log::open(&dir, LogOptions::default()).map_err(Failure::failed)?;
-    let log: Arc<dyn EventLog> = Arc::new(log);
-    let key = InstanceKey::load_or_create(&config.instance_key_file()).map_err(Failure::usage)?;
-    let vault = keys::vault(&config);
-    let anchor = config.log.checkpoint_file;
-    let notary = Notary::open(&dir, Arc::clone(&log), key, anchor).map_err(Failure::failed)?;
-    let vault = vault?;
-    let bundle = ::evidence::gather(log.as_ref(), &vault, &notary, message, SystemClock.now())
-        .map_err(Failure::failed)?
-        .ok_or_else(|| Failure::failed(format!("{message}: there is no such message")))?;
+    let bundle = with_core(arguments, async |core| {
+        let (log, vault) = (Arc::clone(&core.log), core.vault.clone());
+        let notary = Arc::clone(&core.notary);
+        let gathered = tokio::task::spawn_blocking(move || {
+            ::evidence::gather(log.as_ref(), &vault, &notary, message, SystemClock.now())
+        });
+        let bundle = gathered.await.map_err(Failure::failed)?.map_err(Failure::failed)?;
+        let unknown = || Failure::failed(format!("{message}: there is no such message"));
+        let bundle = bundle.ok_or_else(unknown)?;
+        // Without the key it says nothing that the log does not.
+        if bundle.reply_key.is_some() {
+            let view = core.read.messages().get(message).map_err(Failure::failed)?;
+            let tenant = view.map(|view| view.accepted.tenant);
+            let of = StreamId::Message(message);
+            let read = ContentRead { tenant, shown: Shown::Evidence, of };
+            record(&core.platform, read).await?;
+        }
+        Ok(bundle)
+    })
+    .await?;
     print_json(&serde_json::to_value(bundle).map_err(Failure::failed)?)
 }
 

@@ -330,6 +330,13 @@ async fn letters_to_offices_are_kept_for_the_owner_and_for_the_operator() {
     let id = listed[1]["id"].as_str().unwrap();
     let (status, shown, _) = ended(&run(&["letters", "show", id], &config));
     assert_eq!((status, shown.trim_end()), (0, letter(1).trim_end()));
+    // That they were shown is on record, and to whom.
+    let (_, exported, _) = ended(&run(&["log", "export"], &config));
+    let looks: Vec<&str> =
+        exported.lines().filter(|line| line.contains(r#""content.read""#)).collect();
+    assert_eq!(looks.len(), 2, "{looks:?}");
+    assert!(looks.iter().all(|look| look.contains(r#""cause":"command_line""#)), "{looks:?}");
+    assert!(looks[0].contains("letter_list") && looks[1].contains(id), "{looks:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

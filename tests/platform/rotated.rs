@@ -31,6 +31,10 @@ async fn everything_goes_on_under_a_new_master_key_and_the_old_one_opens_nothing
     let new = fs::read(&master).unwrap();
     assert_ne!(new, old);
 
+    let (_, exported, _) = ended(&run(&["log", "export"], &file));
+    let told = exported.lines().filter(|line| line.contains("instance.master_key_rotated"));
+    assert_eq!(told.count(), 1);
+
     // The same API key, the same DKIM key, what was said before and what is said now.
     let (server, url) = serve(&file, &[]);
     let api = Client::new(url, Some(&secret));
@@ -46,5 +50,8 @@ async fn everything_goes_on_under_a_new_master_key_and_the_old_one_opens_nothing
     }
     fs::write(&master, &new).unwrap();
     assert!(run(&["evidence", &id], &file).status.success());
+    let (_, exported, _) = ended(&run(&["log", "export"], &file));
+    let look = exported.lines().find(|line| line.contains("content.read")).unwrap();
+    assert!(look.contains(&id) && look.contains("evidence"), "{look}");
     assert!(run(&["log", "verify"], &file).status.success());
 }

@@ -25,8 +25,8 @@ impl Audit {
     /// Read the audit
     ///
     /// Every event of your tenant as it was recorded, the newest first: of the tenant itself with
-    /// its apps and keys, of its users, domains, templates, messages and suppression lists. What
-    /// identifies a person is sealed.
+    /// its apps and keys, of its users, domains, templates, messages and suppression lists; also who
+    /// was not signed in, and to whom letters were shown. What identifies a person is sealed.
     ///
     /// Pages stay as they are while new events come. With a `type` or `actor` that is rare a page can be
     /// short, even empty, and still have a next one. A `cursor` serves the `stream` that it was
@@ -51,7 +51,7 @@ impl Audit {
         /// Only events of this type.
         #[oai(name = "type")]
         kind: Query<RecordedKind>,
-        /// Only what this did: an API key, a user, or one of `registration`, `operator`,
+        /// Only what this did: an API key, a user, or one of `registration`, `visitor`, `operator`,
         /// `command_line`, `attempt`, `alarm`, `dns`, `report`, `letter`, `unsubscribe`.
         actor: Query<By>,
         /// Only events at or after this time.

@@ -1,14 +1,18 @@
 //! Letters to the offices of a domain.
 
-use model::{DomainId, LetterId};
+use model::{
+    By, DomainId, LetterId, StreamId,
+    reading::{ContentRead, Shown},
+};
 use poem::web::Data;
 use poem_openapi::{OpenApi, payload::Json};
 use projections::LetterCursor;
 
-use super::{SharedData, Topic, domains::own_domain, session::SignedIn};
+use super::{SharedData, Topic, domains::own_domain, problems::change_problem, session::SignedIn};
 use crate::{
     operations::query_problem,
     params::{Cursor, InPath, PageSize, Query},
+    parts::Shared,
     problem::{Code, Findings, Problem},
     wire::letters::{LetterAnswer, LetterWire, LettersAnswer},
 };
@@ -23,7 +27,7 @@ impl Letters {
     /// Mail that people and machines wrote to `postmaster@`, `abuse@` or `fbl@` at the domain's
     /// return path, the newest first; what says something of a message of yours is recorded with
     /// that message instead. Kept as long as other content, and of an hour no more than 20 letters
-    /// and 1 MiB.
+    /// and 1 MiB. That they were shown to you is recorded; while that cannot be done, this answers 503.
     #[oai(
         path = "/portal/domains/:domainId/letters",
         method = "get",
@@ -60,12 +64,17 @@ impl Letters {
                 next_cursor: next.map(|cursor| cursor.to_string()),
             })
         });
-        page.await.map(Json)
+        let page = page.await?;
+        if page.data.iter().any(|letter| letter.from.is_some() || letter.subject.is_some()) {
+            record(shared, &signed_in, Shown::LetterList, StreamId::Domain(domain)).await?;
+        }
+        Ok(Json(page))
     }
 
     /// Read a letter
     ///
-    /// With all that it says, as long as its content is kept.
+    /// With all that it says, as long as its content is kept. That it was shown to you is recorded
+    /// (`content.read` in the audit); while that cannot be done, this answers 503.
     #[oai(
         path = "/portal/domains/:domainId/letters/:letterId",
         method = "get",
@@ -95,6 +104,23 @@ impl Letters {
                 source: source.map(|octets| String::from_utf8_lossy(&octets).into_owned()),
             })
         });
-        found.await.map(Json)
+        let found = found.await?;
+        let LetterWire { from, subject, .. } = &found.letter;
+        if found.source.is_some() || from.is_some() || subject.is_some() {
+            record(shared, &signed_in, Shown::Letter, StreamId::Letter(letter.0)).await?;
+        }
+        Ok(Json(found))
     }
+}
+
+/// Records a look before it is answered: what is not on record is not shown.
+async fn record(
+    shared: &Shared,
+    signed_in: &SignedIn,
+    shown: Shown,
+    of: StreamId,
+) -> Result<(), Problem> {
+    let read = ContentRead { tenant: Some(signed_in.session.tenant), shown, of };
+    let by = By::User(signed_in.session.user);
+    shared.platform.record_reading(by, read).await.map_err(change_problem)
 }

@@ -10,6 +10,7 @@
 )]
 
 mod access;
+mod audited;
 mod bad_requests;
 mod batch;
 mod delivery;

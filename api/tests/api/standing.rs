@@ -14,17 +14,17 @@ use serde_json::{Value, json};
 
 use crate::world::{Answer, START, World, email, email_with};
 
-async fn get(world: &World, session: &str, path: &str) -> Answer {
+pub(crate) async fn get(world: &World, session: &str, path: &str) -> Answer {
     let request = Request::builder().method(Method::GET).uri_str(path);
     let request = request.header("cookie", format!("lumora_session={session}"));
     world.call(request.finish()).await
 }
 
-fn own_domain(world: &World) -> DomainId {
+pub(crate) fn own_domain(world: &World) -> DomainId {
     world.read.policies().domains_of(world.tenant)[0].id
 }
 
-async fn letter(world: &World, domain: DomainId, number: u8) -> LetterId {
+pub(crate) async fn letter(world: &World, domain: DomainId, number: u8) -> LetterId {
     let id = LetterId::from_bytes([number; 16]);
     let received = LetterReceived {
         tenant: Some(world.tenant),

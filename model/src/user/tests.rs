@@ -14,6 +14,7 @@ fn started(number: u8, at: Timestamp) -> UserEvent {
         session: hash(number),
         idle_until: at.plus(SESSION_IDLE),
         expires_at: at.plus(SESSION_LIFETIME),
+        refused: 0,
     }
     .into()
 }
@@ -32,6 +33,7 @@ fn sign_in(session: u8, replaces: Option<u8>) -> Command {
         session: hash(session),
         replaces: replaces.map(hash),
         number: 0,
+        refused: 0,
     }
 }
 
@@ -168,4 +170,20 @@ fn a_password_that_was_changed_meanwhile_opens_nothing() {
     assert_eq!(decided(&given, &Command::Rehash(rehash(1)), NOW), Ok(vec![rehash(1).into()]));
     let change = Command::ChangePassword { changed: changed(2), keep: hash(1) };
     assert_eq!(decided(&given, &change, NOW), Ok(vec![changed(2).into()]));
+}
+
+#[test]
+fn a_refused_password_is_told_and_changes_nothing() {
+    let refused: UserEvent = PasswordRefused { tenant: TENANT, others: 3 }.into();
+    let refuse = Command::Refuse(PasswordRefused { tenant: TENANT, others: 3 });
+    assert_eq!(decided(&[], &refuse, NOW), Ok(vec![refused.clone()]));
+    assert_eq!(user(&[(NOW, started(1, NOW)), (NOW, refused)]), user(&[(NOW, started(1, NOW))]));
+    let Command::SignIn { tenant, session, replaces, number, .. } = sign_in(1, None) else {
+        panic!("a sign-in")
+    };
+    let when = Command::SignIn { tenant, session, replaces, number, refused: 7 };
+    let [UserEvent::SessionStarted(began)] = &decided(&[], &when, NOW).unwrap()[..] else {
+        panic!("a session")
+    };
+    assert_eq!(began.refused, 7, "what no event told of");
 }

@@ -4,15 +4,18 @@ use std::{collections::BTreeMap, time::Duration};
 
 use eventlog::{Batch, Position, Recorded};
 use model::{
-    AppId, By, Event, StreamId, SuppressionId, TemplateId, TenantId, UserId,
+    AppId, By, Cause, Event, InstanceId, LetterId, ReadingId, StreamId, SuppressionId, TemplateId,
+    TenantId, UserId,
     domain::DomainEvent,
     erasure::ErasureEvent,
     event::{KeyedHash, SealedText},
+    instance::{InstanceEvent, MasterKeyRotated, SignInRefused},
     letter::LetterEvent,
     message::{MessageEvent, SuppressionReason},
+    reading::{ContentRead, ReadingEvent, Shown},
     suppression::{SuppressionAdded, SuppressionEvent, SuppressionRemoved},
     template::{Slug, TemplateCreated, TemplateDeleted, TemplateEvent, TemplateVersionAdded},
-    user::{SessionEnd, SessionEnded, SessionExtended, SessionStarted, UserEvent},
+    user::{PasswordRefused, SessionEnd, SessionEnded, SessionExtended, SessionStarted, UserEvent},
 };
 use projections::{
     Audit, AuditCursor, AuditQuery, AuditRow, MAX_AUDIT_PAGE, ReadModels, event_kinds,
@@ -31,7 +34,8 @@ impl World {
         for _ in 0..visits {
             let session = KeyedHash(self.random.bytes());
             let idle_until = self.now.plus(Duration::from_hours(12));
-            let started = SessionStarted { tenant, session, idle_until, expires_at: idle_until };
+            let started =
+                SessionStarted { tenant, session, idle_until, expires_at: idle_until, refused: 0 };
             self.append(stream, UserEvent::from(started).encode(&model::By::CommandLine.into()));
             self.append(
                 stream,
@@ -67,18 +71,38 @@ impl World {
         self.append(stream, SuppressionEvent::from(removed).encode(&model::By::CommandLine.into()));
     }
 
+    /// Somebody is refused as a user, and as nobody; content is shown, of a tenant and of nobody's.
+    fn look(&mut self, tenant: TenantId, user: UserId) {
+        let by = Cause::by(By::Visitor);
+        let refused = UserEvent::from(PasswordRefused { tenant, others: 0 }).encode(&by);
+        self.append(StreamId::User(user), refused);
+        let refused = InstanceEvent::from(SignInRefused { others: 2 }).encode(&by);
+        self.append(StreamId::Instance(InstanceId::THIS), refused);
+        let rotated =
+            InstanceEvent::from(MasterKeyRotated { keys: 2 }).encode(&By::CommandLine.into());
+        self.append(StreamId::Instance(InstanceId::THIS), rotated);
+        for tenant in [Some(tenant), None] {
+            let stream = StreamId::Reading(ReadingId::new(self.now, self.random.bytes()));
+            let of = StreamId::Letter(LetterId::from_bytes(self.random.bytes()));
+            let read = ReadingEvent::from(ContentRead { tenant, shown: Shown::Letter, of });
+            self.append(stream, read.encode(&By::User(user).into()));
+        }
+    }
+
     /// Something happens in streams that are no tenant's, domain's or message's own.
     pub(crate) fn beside(&mut self) {
         let (tenant, app) = (self.apps[0].tenant, self.apps[0].id);
         let user = UserId::new(self.now, self.random.bytes());
         let session = KeyedHash(self.random.bytes());
         let idle_until = self.now.plus(Duration::from_hours(12));
-        let started = SessionStarted { tenant, session, idle_until, expires_at: idle_until };
+        let started =
+            SessionStarted { tenant, session, idle_until, expires_at: idle_until, refused: 0 };
         self.append(
             StreamId::User(user),
             UserEvent::from(started).encode(&model::By::CommandLine.into()),
         );
         self.visit(tenant, user, 1);
+        self.look(tenant, user);
         self.template(tenant, app);
         self.suppression(tenant, app);
         let stream = StreamId::Suppression(SuppressionId::from_bytes(self.random.bytes()));
@@ -107,6 +131,10 @@ impl World {
                 world.visit(apps[0].0, user, 1);
             }
             if step % 7 == 0 {
+                let (beginner, nobody) = (world.random.bytes(), world.random.bytes());
+                // The first that is known of a user can be that somebody was refused.
+                world.look(apps[1].0, UserId::new(world.now, beginner));
+                world.look(apps[0].0, UserId::new(world.now, nobody));
                 world.visit(apps[1].0, stranger, 1);
                 world.template(apps[1].0, apps[1].1);
                 world.suppression(apps[0].0, apps[0].1);
@@ -123,6 +151,7 @@ fn owned(world: &World) -> Vec<(TenantId, Recorded, Event)> {
     // The instance is no tenant's, and neither is what somebody writes to the operator.
     let all = all.filter(|(recorded, event)| match event {
         Event::Letter(LetterEvent::LetterReceived(received)) => received.tenant.is_some(),
+        Event::Reading(ReadingEvent::ContentRead(read)) => read.tenant.is_some(),
         _ => !matches!(recorded.stream, StreamId::Instance(_)),
     });
     let owned = all.map(|(recorded, event)| {
@@ -130,9 +159,11 @@ fn owned(world: &World) -> Vec<(TenantId, Recorded, Event)> {
             Event::Domain(DomainEvent::DomainAdded(added)) => Some(added.tenant),
             Event::Message(MessageEvent::Accepted(accepted)) => Some(accepted.tenant),
             Event::User(UserEvent::SessionStarted(started)) => Some(started.tenant),
+            Event::User(UserEvent::PasswordRefused(refused)) => Some(refused.tenant),
             Event::Template(TemplateEvent::TemplateCreated(created)) => Some(created.tenant),
             Event::Suppression(SuppressionEvent::SuppressionAdded(added)) => Some(added.tenant),
             Event::Letter(LetterEvent::LetterReceived(received)) => received.tenant,
+            Event::Reading(ReadingEvent::ContentRead(read)) => read.tenant,
             Event::Erasure(ErasureEvent::PersonErasureRequested(asked)) => Some(asked.tenant),
             _ => None,
         };

@@ -40,6 +40,7 @@ fn words(step: &Value) -> String {
     };
     let by = match step.get("cause").and_then(Value::as_str) {
         Some("registration") => "by somebody who registered".to_owned(),
+        Some("visitor") => "by somebody at the portal".to_owned(),
         Some("operator") => "by an operator".to_owned(),
         Some("command_line") => "by a command".to_owned(),
         Some("dns") => "by what the DNS says".to_owned(),

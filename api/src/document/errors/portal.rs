@@ -64,6 +64,19 @@ pub(super) const PORTAL_COUNT_ONE: &[Code] = &[
     Code::Overloaded,
 ];
 
+/// Content is shown only once it is on record that it was.
+pub(super) const PORTAL_LETTER: &[Code] =
+    &[Code::NoSession, Code::NotFound, Code::InternalError, Code::Overloaded, Code::Unavailable];
+
+pub(super) const PORTAL_LETTERS: &[Code] = &[
+    Code::NoSession,
+    Code::NotFound,
+    Code::ValidationFailed,
+    Code::InternalError,
+    Code::Overloaded,
+    Code::Unavailable,
+];
+
 pub(super) const PORTAL_CHANGE: &[Code] = &[
     Code::NoSession,
     Code::CrossSiteRequest,
