@@ -91,6 +91,20 @@ fn stream_key(stream: StreamId, version: Version) -> Vec<u8> {
     key
 }
 
+/// An entry of the stream index: the stream, as bytes, its version, and where that event lies.
+pub(crate) type Name = ([u8; StreamId::LEN], Version, Position);
+
+fn name(key: &[u8], value: &[u8]) -> Option<Name> {
+    let stream = key.get(1..=StreamId::LEN)?.try_into().ok()?;
+    let version = key.get(1 + StreamId::LEN..)?.try_into().ok()?;
+    let position = value.try_into().ok()?;
+    Some((
+        stream,
+        Version::new(u64::from_be_bytes(version)),
+        Position::new(u64::from_be_bytes(position)),
+    ))
+}
+
 fn number(bytes: &[u8]) -> Option<u64> {
     bytes.last_chunk::<8>().map(|number| u64::from_be_bytes(*number))
 }
@@ -262,6 +276,21 @@ impl Index {
     ) -> Result<Option<Position>, IndexError> {
         let value = engine::guarded(|| self.db.get(stream_key(stream, version)))?;
         Ok(value.and_then(|value| number(&value)).map(Position::new))
+    }
+
+    /// All that the stream index names, in its own order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = Result<Name, IndexError>> + use<> {
+        let mut entries = self.db.scan_prefix([STREAM]);
+        std::iter::from_fn(move || {
+            let entry = engine::guarded(|| entries.next().transpose()).map_err(IndexError::from);
+            entry.transpose().map(|entry| {
+                let (key, value) = entry?;
+                name(&key, &value).ok_or(IndexError::Damaged {
+                    position: Position::START,
+                    what: "the stream index has an entry that is none",
+                })
+            })
+        })
     }
 
     /// How many blocks and index entries there are. Reads all keys.

@@ -1,10 +1,11 @@
 //! Checking everything: every checksum, the chain from its first event, the tree, what was signed of
 //! them, the stream index and the content that events name.
 
+mod names;
 mod stretch;
 mod walk;
 
-use std::{path::Path, sync::Arc};
+use std::{hash::RandomState, path::Path, sync::Arc};
 
 use crate::{
     checkpoint::{Checkpoint, CheckpointFile},
@@ -19,7 +20,11 @@ use crate::{
 };
 
 pub use self::walk::Signed;
-use self::{stretch::Stretch, walk::Walk};
+use self::{
+    names::{Names, Sum},
+    stretch::Stretch,
+    walk::Walk,
+};
 
 /// Events that one thread checks at once.
 const STRETCH: u64 = 8192;
@@ -105,8 +110,8 @@ pub fn verify_signed(
     }
     let content = ContentSegments::open(&layout.content(), Hour::default())
         .map_err(|error| OpenError::io(layout.content(), error))?;
-    let mut walk = Walk::against(signed, &layout, &index)?;
-    let mut report = verify_sealed(&index, &content, &mut walk, progress)?;
+    let begin = || Walk::against(signed, &layout, &index);
+    let (mut walk, mut report) = verify_sealed(&index, &content, begin, progress)?;
     verify_journal(&layout, &index, &content, &mut walk, &mut report)?;
     let promised = known.map_or(Position::START, |known| known.position).max(report.sealed);
     if report.head < promised {
@@ -126,12 +131,38 @@ pub(crate) fn verify_open(
     content: &ContentSegments,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<VerifyReport, VerifyError> {
-    verify_sealed(index, content, &mut Walk::new(), progress)
+    Ok(verify_sealed(index, content, || Ok(Walk::new()), progress)?.1)
 }
 
+/// Checks what is sealed: quickly, and where that finds anything once more in the way that names
+/// the first.
 fn verify_sealed(
     index: &Index,
     content: &ContentSegments,
+    begin: impl Fn() -> Result<Walk, VerifyError>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(Walk, VerifyReport), VerifyError> {
+    let mut walk = begin()?;
+    // After a checkpoint little is read, and a sum takes the whole index.
+    let whole = walk.begun == Position::START;
+    if whole {
+        let names = Names::Summed(RandomState::new());
+        match pass(index, content, &names, &mut walk, progress) {
+            Ok(report) => return Ok((walk, report)),
+            Err(_) => walk = begin()?,
+        }
+    }
+    let report = pass(index, content, &Names::LookedUp, &mut walk, progress)?;
+    if whole {
+        names::nothing_else(index, report.sealed)?;
+    }
+    Ok((walk, report))
+}
+
+fn pass(
+    index: &Index,
+    content: &ContentSegments,
+    names: &Names,
     walk: &mut Walk,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<VerifyReport, VerifyError> {
@@ -141,31 +172,33 @@ fn verify_sealed(
     let begun = walk.end.position;
     let check = |number: u64| {
         let after = begun.plus(number.saturating_mul(STRETCH));
-        Stretch::check(index, content, after, after.plus(STRETCH).min(sealed.position))
+        Stretch::check(index, content, names, after, after.plus(STRETCH).min(sealed.position))
     };
     let count = sealed.position.get().saturating_sub(begun.get()).div_ceil(STRETCH);
-    stretch::each(count, check, |stretch| {
-        walk.join(&stretch, tree)?;
-        report.content += stretch.content;
-        report.forgotten += stretch.forgotten;
-        progress(walk.end.position.get(), sealed.position.get());
-        Ok(())
+    let mut named = Sum::default();
+    let indexed = std::thread::scope(|scope| {
+        let indexed = scope.spawn(|| names.indexed(index, sealed.position));
+        stretch::each(count, check, |stretch| {
+            walk.join(&stretch, tree)?;
+            named.add(stretch.names);
+            report.content += stretch.content;
+            report.forgotten += stretch.forgotten;
+            progress(walk.end.position.get(), sealed.position.get());
+            Ok(())
+        })?;
+        indexed.join().map_err(|_| bad(Position::START, "a check panicked"))?
     })?;
+    if let Names::Summed(_) = names
+        && indexed != named
+    {
+        return Err(bad(Position::START, "the stream index differs from the events"));
+    }
     if walk.end.position == sealed.position && walk.end.hash != sealed.hash {
         return Err(bad(sealed.position, "the chain differs from sled's checkpoint"));
     }
     report.head = sealed.position;
     report.sealed = sealed.position;
     Ok(report)
-}
-
-fn check_indexed(index: &Index, event: &Recorded) -> Result<(), VerifyError> {
-    let found = index.position_of(event.stream, event.version).map_err(index_error)?;
-    if found == Some(event.position) {
-        Ok(())
-    } else {
-        Err(bad(event.position, "the stream index does not name this event"))
-    }
 }
 
 fn check_content(

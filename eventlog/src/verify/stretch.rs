@@ -4,7 +4,10 @@
 
 use std::{num::NonZero, sync::mpsc};
 
-use super::{VerifyError, VerifyReport, bad, check_content, check_indexed, index_error};
+use super::{
+    VerifyError, VerifyReport, bad, check_content, index_error,
+    names::{Names, Sum},
+};
 use crate::{
     content::ContentSegments,
     event::ChainEnd,
@@ -16,13 +19,14 @@ use crate::{
 /// Checked parts of each thread that wait for those before them.
 const WAITING: usize = 4;
 
-/// Events whose chain holds among them, that the stream index names, and whose content is as they
-/// say.
+/// Events whose chain holds among them, whose names were checked or summed, and whose content is as
+/// they say.
 pub(super) struct Stretch {
     /// The end of the chain before them.
     pub(super) before: ChainEnd,
     /// After each of them, and its leaf of the tree.
     pub(super) events: Vec<(ChainEnd, TreeHash)>,
+    pub(super) names: Sum,
     pub(super) content: u64,
     pub(super) forgotten: u64,
 }
@@ -32,11 +36,13 @@ impl Stretch {
     pub(super) fn check(
         index: &Index,
         content: &ContentSegments,
+        names: &Names,
         after: Position,
         last: Position,
     ) -> Result<Self, VerifyError> {
         let missing = |reached: Position| bad(reached.next(), "a sealed event is missing");
         let mut report = VerifyReport::default();
+        let mut sum = Sum::default();
         let mut before: Option<ChainEnd> = None;
         let mut events: Vec<(ChainEnd, TreeHash)> = Vec::new();
         let mut encoded = Vec::new();
@@ -53,7 +59,7 @@ impl Stretch {
                 if event.position > last {
                     break;
                 }
-                check_indexed(index, event)?;
+                names.check(index, event, &mut sum)?;
                 check_content(content, event, &mut report)?;
                 encoded.clear();
                 encoded.push(LEAF);
@@ -68,7 +74,8 @@ impl Stretch {
         let reached = events.last().map_or(after, |(end, _)| end.position);
         match before {
             Some(before) if reached == last => {
-                Ok(Self { before, events, content: report.content, forgotten: report.forgotten })
+                let VerifyReport { content, forgotten, .. } = report;
+                Ok(Self { before, events, names: sum, content, forgotten })
             }
             _ => Err(missing(reached)),
         }

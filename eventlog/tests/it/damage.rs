@@ -189,3 +189,46 @@ fn a_log_put_together_from_two_is_refused() {
     assert!(matches!(refused, OpenError::Chain { position, .. } if position == Position::new(90)));
     assert!(checked(one.path()).unwrap_err().to_string().contains("differ"));
 }
+
+/// The stream index holds no hash of its own: each entry is held against the event it names.
+#[test]
+fn an_entry_of_the_stream_index_that_is_missing_wrong_or_too_many_is_named() {
+    let (dir, events) = filled();
+    let index = || {
+        // sled opens its files only with the segment size that they were made with.
+        let config = sled::Config::new().segment_size(16 * 1024 * 1024);
+        config.path(dir.path().join("sled")).open().unwrap()
+    };
+    let event = &events[449];
+    let key = {
+        let version = event.version.get().to_be_bytes();
+        [b"s", event.stream.to_bytes().as_slice(), &version].concat()
+    };
+    let mut beyond = key.clone();
+    beyond[26 - 8..].copy_from_slice(&u64::MAX.to_be_bytes());
+    let named = |position: Position| position.get().to_be_bytes().to_vec();
+    let (own, another) = (named(event.position), named(events[500].position));
+    for (key, there, put) in
+        [(&key, Some(&own), None), (&key, Some(&own), Some(&another)), (&beyond, None, Some(&own))]
+    {
+        let write = |value: Option<&Vec<u8>>| {
+            let index = index();
+            let before = match value {
+                Some(value) => index.insert(key, value.as_slice()),
+                None => index.remove(key),
+            };
+            index.flush().unwrap();
+            before.unwrap().map(|value| value.to_vec())
+        };
+        assert_eq!(write(put).as_ref(), there);
+        match checked(dir.path()) {
+            Err(VerifyError::Bad { position, what }) => {
+                assert_eq!(position, event.position, "{what}");
+                assert!(what.contains("the stream index"), "{what}");
+            }
+            other => panic!("{put:?}: {other:?}"),
+        }
+        assert_eq!(write(there).as_ref(), put);
+        checked(dir.path()).unwrap();
+    }
+}
