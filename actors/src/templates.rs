@@ -27,8 +27,8 @@ use crate::{
     sourced::Aggregate,
 };
 
-/// Sources of compiled templates that are kept, in octets: some times as much in memory.
-const CACHED_SOURCE_OCTETS: u64 = 16 * 1024 * 1024;
+/// The memory of compiled templates that are kept, in octets: a thousand short ones.
+const KEPT_OCTETS: u64 = 32 * 1024 * 1024;
 
 /// One template.
 pub(crate) type TemplateActor = Governor<Template>;
@@ -117,14 +117,11 @@ impl Renderer {
     pub(crate) fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let weigh = |_: &(TemplateId, u32), compiled: &Compiled| {
-            u32::try_from(compiled.source().octets()).unwrap_or(u32::MAX).saturating_add(1_024)
+            u32::try_from(compiled.weight()).unwrap_or(u32::MAX)
         };
         Self {
             turns: Semaphore::new(cores),
-            compiled: moka::sync::Cache::builder()
-                .max_capacity(CACHED_SOURCE_OCTETS)
-                .weigher(weigh)
-                .build(),
+            compiled: moka::sync::Cache::builder().max_capacity(KEPT_OCTETS).weigher(weigh).build(),
         }
     }
 }

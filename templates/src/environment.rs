@@ -1,5 +1,7 @@
 //! The language: what a template may call, how values are printed.
 
+use std::sync::LazyLock;
+
 use minijinja::{
     AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, escape_formatter,
     value::{Value, ValueKind},
@@ -12,8 +14,15 @@ mod lists;
 /// Calls within calls, of macros and of loops.
 const MAX_RECURSION: usize = 50;
 
+/// What templates may call is the same for all of them, and kept once.
+static WITHOUT_TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(language);
+
 /// An environment without templates.
 pub(crate) fn new() -> Environment<'static> {
+    WITHOUT_TEMPLATES.clone()
+}
+
+fn language() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(FUEL));

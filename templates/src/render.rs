@@ -10,6 +10,12 @@ use crate::{
     environment, given, text_of_html,
 };
 
+/// What a field takes in memory once it is compiled, however short it is, in octets: the compiler
+/// makes room for some hundreds of instructions.
+const COMPILED_FIELD_OCTETS: usize = 16 * 1024;
+/// What each octet of a source takes, about: itself in both forms, and the instructions.
+const COMPILED_PER_OCTET: usize = 4;
+
 /// A template that compiles. Cheap to clone.
 #[derive(Clone)]
 pub struct Compiled {
@@ -66,6 +72,12 @@ impl Compiled {
     /// What it was compiled from.
     pub fn source(&self) -> &Source {
         &self.source
+    }
+
+    /// The memory it takes, about, in octets: to bound how many are kept.
+    pub fn weight(&self) -> usize {
+        let fields = Field::ALL.into_iter().filter_map(|field| self.source.field(field));
+        fields.map(|text| COMPILED_FIELD_OCTETS + COMPILED_PER_OCTET * text.len()).sum()
     }
 
     /// Renders every field.
