@@ -22,7 +22,8 @@ use serde::Deserialize;
 
 pub use pools::{PoolSettings, SourceSettings};
 pub use shaping::ShapingRule;
-pub use tls::HttpTls;
+pub(crate) use tls::TlsSource;
+pub use tls::{AcmeSettings, HttpTls};
 pub use values::{OneOrMany, Registration, Retention, Span, TlsSetting};
 pub use ways::{RelaySettings, RelayTls, RouteSettings, Secret};
 
@@ -254,7 +255,7 @@ impl Http {
             let problem = "must not be everybody".to_owned();
             return Err(ConfigError::Invalid { key: "http.trusted_proxies", problem });
         }
-        self.check_tls()
+        Ok(())
     }
 }
 
@@ -364,6 +365,7 @@ impl Config {
         let of_one = self.http.max_connections_per_address;
         bounded("http.max_connections_per_address", of_one, 1, 10_000)?;
         self.http.check()?;
+        self.tls_source()?;
         bounded("delivery.max_in_flight", self.delivery.max_in_flight, 1, 100_000)?;
         bounded("delivery.per_destination", self.delivery.per_destination, 1, 10_000)?;
         let inbound = &self.inbound;

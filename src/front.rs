@@ -9,25 +9,66 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
+    pin::Pin,
     sync::Arc,
 };
 
+use actors::Clock;
 use api::{ApiOptions, ApiParts};
-use certificates::Certificate;
+use certificates::{Acme, Certificate, VALIDATION};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
-use crate::{Failure, config::Config, shown};
+use crate::{
+    Failure,
+    config::{Config, TlsSource},
+    shown,
+};
 
 /// What the configuration calls the listener.
 const TLS_KEY: &str = "http.tls";
 /// Connections at once on loopback: commands have one each.
 const MAX_INSIDE: usize = 16;
 
+/// From where a certificate comes.
+enum Source {
+    Files(Arc<Certificate>),
+    Acme(Arc<Acme>),
+}
+
+impl Source {
+    /// Blocks.
+    fn open(source: TlsSource) -> Result<Self, Failure> {
+        match source {
+            TlsSource::Files(files) => shown::load(TLS_KEY, files).map(Self::Files),
+            TlsSource::Authority(authority) => {
+                let opened = Acme::open(authority).map(Arc::new);
+                let failed =
+                    |error| Failure::usage(format!("configuration: {TLS_KEY}.acme: {error}"));
+                opened.map(Self::Acme).map_err(failed)
+            }
+        }
+    }
+
+    fn certificate(&self) -> &Arc<Certificate> {
+        match self {
+            Self::Files(certificate) => certificate,
+            Self::Acme(acme) => acme.certificate(),
+        }
+    }
+
+    fn protocols(&self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Files(_) => &[b"http/1.1"],
+            Self::Acme(_) => &[b"http/1.1", VALIDATION],
+        }
+    }
+}
+
 /// Listeners that take no connection yet.
 pub(crate) struct Front {
     public: TcpListener,
     inside: Option<TcpListener>,
-    certificate: Option<Arc<Certificate>>,
+    source: Option<Source>,
     address: SocketAddr,
 }
 
@@ -36,21 +77,21 @@ impl Front {
     pub(crate) async fn bind(config: &Config) -> Result<Self, Failure> {
         let listen = config.http.listen;
         let failed = |error: io::Error| Failure::failed(format!("http.listen: {listen}: {error}"));
-        let files = config.http.tls.as_ref().map(|tls| tls.files().map_err(Failure::usage));
-        let certificate = match files.transpose()? {
-            Some(files) => {
-                let loading = tokio::task::spawn_blocking(move || shown::load(TLS_KEY, files));
-                Some(loading.await.map_err(Failure::failed)??)
+        let source = config.tls_source().map_err(Failure::usage)?;
+        let source = match source {
+            Some(source) => {
+                let opening = tokio::task::spawn_blocking(move || Source::open(source));
+                Some(opening.await.map_err(Failure::failed)??)
             }
             None => None,
         };
         let public = TcpListener::bind(listen).await.map_err(failed)?;
         let address = public.local_addr().map_err(failed)?;
-        let inside = match certificate {
+        let inside = match source {
             Some(_) => Some(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?),
             None => None,
         };
-        Ok(Self { public, inside, certificate, address })
+        Ok(Self { public, inside, source, address })
     }
 
     /// Where callers reach it.
@@ -64,14 +105,21 @@ impl Front {
         inside.map_err(Failure::failed)
     }
 
-    /// What is shown, for somebody to look after, and what the configuration calls it.
-    pub(crate) fn certificate(&self) -> Option<(&'static str, Arc<Certificate>)> {
-        Some((TLS_KEY, Arc::clone(self.certificate.as_ref()?)))
+    /// What looks after the certificate, for as long as it is polled.
+    pub(crate) fn upkeep(
+        &self,
+        clock: Arc<dyn Clock>,
+    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        Some(match self.source.as_ref()? {
+            Source::Files(shown) => Box::pin(shown::watch(TLS_KEY, Arc::clone(shown), clock)),
+            Source::Acme(acme) => Box::pin(shown::renew(TLS_KEY, Arc::clone(acme), clock)),
+        })
     }
 
     /// Takes connections.
     pub(crate) fn serve(self, parts: &ApiParts) -> Result<Serving, Failure> {
-        let tls = self.certificate.as_ref().map(|shown| shown.server(&[b"http/1.1"]));
+        let tls = self.source.as_ref();
+        let tls = tls.map(|source| source.certificate().server(source.protocols()));
         let tls = tls.transpose().map_err(Failure::failed)?;
         let with = |options: ApiOptions| ApiParts { options, ..parts.clone() };
         let inside = with(ApiOptions {

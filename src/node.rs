@@ -266,13 +266,14 @@ impl Node {
             },
             metrics: core.metrics(),
         };
-        let shown = [front.certificate(), certificate.map(|shown| ("inbound", shown))];
+        let front_upkeep = front.upkeep(Arc::new(SystemClock));
         let serving = front.serve(&parts)?;
         let mut upkeep = JoinSet::new();
         upkeep.spawn(signing::run(Arc::clone(&core.notary), Arc::new(SystemClock)));
         upkeep.spawn(telemetry::upkeep(metrics));
-        for (listener, certificate) in shown.into_iter().flatten() {
-            upkeep.spawn(shown::watch(listener, certificate, Arc::new(SystemClock)));
+        front_upkeep.map(|kept| upkeep.spawn(kept));
+        if let Some(certificate) = certificate {
+            upkeep.spawn(shown::watch("inbound", certificate, Arc::new(SystemClock)));
         }
         if let Retention::For(keep) = config.retention.content {
             let (log, read) = (Arc::clone(&core.log), core.read.clone());

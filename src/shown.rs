@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actors::Clock;
-use certificates::{Certificate, Files, Looked};
+use certificates::{Acme, Certificate, Files, Looked};
 
 use crate::Failure;
 
@@ -50,6 +50,49 @@ pub(crate) async fn watch(
         }
         let refused = if refused > 0 { 1.0 } else { 0.0 };
         metrics::gauge!("lumora_certificate_refused", "listener" => listener).set(refused);
+    }
+}
+
+/// Waits between attempts to get a certificate: an authority counts those that fail, and some lock
+/// out who tries more than a few times an hour. The last one repeats.
+const RETRIES: [Duration; 4] = [
+    Duration::from_mins(1),
+    Duration::from_mins(10),
+    Duration::from_hours(1),
+    Duration::from_hours(6),
+];
+
+/// Gets certificates by ACME when they are due, for as long as it is polled.
+pub(crate) async fn renew(listener: &'static str, acme: Arc<Acme>, clock: Arc<dyn Clock>) {
+    tell_end(listener, acme.certificate());
+    let mut failed = 0_usize;
+    loop {
+        while clock.now().as_millis() / 1_000 < acme.due_s() {
+            clock.sleep_until(clock.now().plus(EVERY)).await;
+        }
+        let obtaining = Arc::clone(&acme);
+        // Apart: what an authority says must not end the task, whatever it makes of our code.
+        let obtained = tokio::spawn(async move { obtaining.obtain().await }).await;
+        match obtained {
+            Ok(Ok(())) => {
+                failed = 0;
+                tracing::info!(listener, "a new certificate was issued");
+                tell_end(listener, acme.certificate());
+            }
+            Ok(Err(error)) => {
+                failed = failed.saturating_add(1);
+                tracing::warn!(listener, %error, "no certificate could be got");
+            }
+            Err(_panicked) => {
+                failed = failed.saturating_add(1);
+                tracing::error!(listener, "getting a certificate panicked");
+            }
+        }
+        let failures = if failed > 0 { 1.0 } else { 0.0 };
+        metrics::gauge!("lumora_certificate_refused", "listener" => listener).set(failures);
+        // After a success as well: one that is due again at once must not be asked for without end.
+        let pause = RETRIES.iter().take(failed.max(1)).next_back().copied().unwrap_or(EVERY);
+        clock.sleep_until(clock.now().plus(pause)).await;
     }
 }
 

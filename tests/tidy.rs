@@ -61,6 +61,8 @@ const OWNERS: &[(&str, &str)] = &[
     ("psl", "model"),
     ("argon2", "actors"),
     ("zxcvbn", "actors"),
+    ("instant-acme", "certificates"),
+    ("rcgen", "certificates"),
     ("html2text", "templates"),
     ("html5ever", "templates"),
 ];

@@ -1,12 +1,15 @@
 use std::{
+    collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::{
     ServerConfig,
-    server::{ClientHello, ResolvesServerCert},
+    client::verify_server_name,
+    pki_types::ServerName,
+    server::{ClientHello, ParsedCertificate, ResolvesServerCert},
     sign::CertifiedKey,
 };
 
@@ -14,6 +17,9 @@ use crate::{
     files::{Files, Unusable, Versions},
     validity::Validity,
 };
+
+/// The protocol by which an authority asks for proof of a name (RFC 8737, section 4).
+pub const VALIDATION: &[u8] = b"acme-tls/1";
 
 /// What a look at the files came to.
 #[derive(Debug)]
@@ -30,6 +36,8 @@ pub enum Looked {
 pub struct Certificate {
     files: Files,
     shown: ArcSwapOption<CertifiedKey>,
+    /// What is shown to authorities that want proof of a name, by name.
+    answers: ArcSwap<HashMap<String, Arc<CertifiedKey>>>,
     /// The files that are shown. Held while they are read, so that of two looks the later counts.
     seen: Mutex<Versions>,
 }
@@ -41,7 +49,11 @@ impl fmt::Debug for Certificate {
 }
 
 impl ResolvesServerCert for Certificate {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // Who validates says this alone (RFC 8737, section 3), and gets nothing else.
+        if hello.alpn().is_some_and(|mut offered| offered.any(|name| name == VALIDATION)) {
+            return self.answers.load().get(hello.server_name()?).cloned();
+        }
         self.shown.load_full()
     }
 }
@@ -51,8 +63,47 @@ impl Certificate {
     pub fn load(files: Files) -> Result<Arc<Self>, Unusable> {
         // Before they are read: what is written in between is looked at once more.
         let versions = files.versions();
-        let shown = ArcSwapOption::from_pointee(files.read()?);
-        Ok(Arc::new(Self { files, shown, seen: Mutex::new(versions) }))
+        let read = files.read()?;
+        Ok(Arc::new(Self::new(files, Some(read), versions)))
+    }
+
+    /// Reads the files, if they are there; until they are, nobody is shown anything. Blocks.
+    pub fn awaited(files: Files) -> Result<Arc<Self>, Unusable> {
+        let versions = files.versions();
+        match files.read() {
+            Ok(read) => Ok(Arc::new(Self::new(files, Some(read), versions))),
+            Err(error) if error.is_missing() => Ok(Arc::new(Self::new(files, None, versions))),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn new(files: Files, shown: Option<CertifiedKey>, versions: Versions) -> Self {
+        let (shown, answers) = (ArcSwapOption::from(shown.map(Arc::new)), ArcSwap::default());
+        Self { files, shown, answers, seen: Mutex::new(versions) }
+    }
+
+    /// Shows `proof` to whoever validates `name`, until answers are forgotten.
+    pub(crate) fn answer(&self, name: &str, proof: CertifiedKey) {
+        let proof = Arc::new(proof);
+        self.answers.rcu(|answers| {
+            let mut answers = HashMap::clone(answers);
+            answers.insert(name.to_ascii_lowercase(), Arc::clone(&proof));
+            answers
+        });
+    }
+
+    /// Nobody is to be proven anything any more.
+    pub(crate) fn forget_answers(&self) {
+        self.answers.store(Arc::default());
+    }
+
+    /// Whether what is shown is for this name.
+    pub(crate) fn proves(&self, name: &str) -> bool {
+        let shown = self.shown.load();
+        let parsed = shown.as_ref().and_then(|shown| shown.end_entity_cert().ok());
+        let parsed = parsed.and_then(|shown| ParsedCertificate::try_from(shown).ok());
+        let name = ServerName::try_from(name.to_owned()).ok();
+        parsed.zip(name).is_some_and(|(shown, name)| verify_server_name(&shown, &name).is_ok())
     }
 
     /// A server's side that shows it, and speaks one of `protocols` (RFC 7301).

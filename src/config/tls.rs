@@ -2,15 +2,19 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
-use certificates::Files;
+use certificates::{Authority, Files};
+use model::address::DomainName;
 use serde::Deserialize;
 
-use super::{ConfigError, Http};
+use super::{Config, ConfigError, Http, OneOrMany};
 
-/// TLS of the API's listener.
+/// Most names of a certificate: what authorities take.
+const MAX_NAMES: usize = 100;
+
+/// TLS of the API's listener: files, or an authority that issues them.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpTls {
@@ -18,17 +22,85 @@ pub struct HttpTls {
     pub certificate_file: Option<PathBuf>,
     /// Its private key, in PEM; for its owner alone to read.
     pub key_file: Option<PathBuf>,
+    /// `http.tls.acme.*`
+    pub acme: Option<AcmeSettings>,
+}
+
+/// Who issues the certificate (RFC 8555).
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AcmeSettings {
+    /// The URL of the authority's directory.
+    pub directory: String,
+    /// How the authority reaches those who run this server: `mailto:` URLs.
+    pub contact: OneOrMany<String>,
+    /// The names that the certificate is for.
+    pub domains: OneOrMany<DomainName>,
+    /// Whether the authority's terms of service are agreed to.
+    pub accept_terms: bool,
+    /// By whom the authority's own certificate is trusted, in PEM; the public roots when not set.
+    pub root_file: Option<PathBuf>,
+    /// Where account and certificate are kept; `<data_dir>/acme` when not set.
+    pub state_dir: Option<PathBuf>,
+}
+
+/// From where the certificate comes.
+#[derive(Debug)]
+pub(crate) enum TlsSource {
+    Files(Files),
+    Authority(Authority),
 }
 
 impl HttpTls {
-    /// The files that are shown.
-    pub(crate) fn files(&self) -> Result<Files, ConfigError> {
-        match (&self.certificate_file, &self.key_file) {
-            (Some(certificate), Some(key)) => {
-                Ok(Files { certificate: certificate.clone(), key: key.clone() })
+    fn source(&self, data_dir: &Path) -> Result<TlsSource, ConfigError> {
+        match (&self.certificate_file, &self.key_file, &self.acme) {
+            (Some(certificate), Some(key), None) => {
+                let (certificate, key) = (certificate.clone(), key.clone());
+                Ok(TlsSource::Files(Files { certificate, key }))
             }
-            _ => Err(invalid("needs certificate_file and key_file")),
+            (None, None, Some(acme)) => acme.authority(data_dir).map(TlsSource::Authority),
+            _ => Err(invalid("needs certificate_file and key_file, or acme instead of both")),
         }
+    }
+}
+
+impl AcmeSettings {
+    fn authority(&self, data_dir: &Path) -> Result<Authority, ConfigError> {
+        let contacts = &self.contact.0;
+        for (wrong, problem) in [
+            (!self.directory.starts_with("https://"), "acme.directory must be an https URL"),
+            (self.domains.0.is_empty(), "acme.domains must name a domain"),
+            (self.domains.0.len() > MAX_NAMES, "acme.domains must name 100 domains at most"),
+            (!self.accept_terms, "acme.accept_terms must be true: the authority asks for it"),
+            (
+                !contacts.iter().all(|contact| contact.starts_with("mailto:")),
+                "acme.contact must be written as mailto:you@acme.com",
+            ),
+        ] {
+            if wrong {
+                return Err(invalid(problem));
+            }
+        }
+        Ok(Authority {
+            directory: self.directory.clone(),
+            root_file: self.root_file.clone(),
+            contacts: contacts.clone(),
+            names: self.domains.0.iter().map(ToString::to_string).collect(),
+            directory_of_state: self.state_dir.clone().unwrap_or_else(|| data_dir.join("acme")),
+        })
+    }
+}
+
+impl Config {
+    /// From where the certificate of the API's listener comes, if it speaks TLS. Links that do not say
+    /// https would lead to where nobody answers, and cookies would be sent there.
+    pub(crate) fn tls_source(&self) -> Result<Option<TlsSource>, ConfigError> {
+        let Some(tls) = &self.http.tls else { return Ok(None) };
+        if self.http.public_url.as_ref().is_some_and(|url| !url.starts_with("https://")) {
+            let problem = "must begin with `https://` where http.tls is set".to_owned();
+            return Err(ConfigError::Invalid { key: "http.public_url", problem });
+        }
+        tls.source(&self.data_dir).map(Some)
     }
 }
 
@@ -43,18 +115,6 @@ impl Http {
         let set = self.metrics_from.as_ref().map(|networks| networks.0.clone());
         set.or_else(|| self.tls.as_ref().map(|_| this_host()))
     }
-
-    /// Links that do not say https would lead to where nobody answers, and cookies would be sent
-    /// there.
-    pub(super) fn check_tls(&self) -> Result<(), ConfigError> {
-        let Some(tls) = &self.tls else { return Ok(()) };
-        tls.files()?;
-        if self.public_url.as_ref().is_some_and(|url| !url.starts_with("https://")) {
-            let problem = "must begin with `https://` where http.tls is set".to_owned();
-            return Err(ConfigError::Invalid { key: "http.public_url", problem });
-        }
-        Ok(())
-    }
 }
 
 fn invalid(problem: &str) -> ConfigError {
@@ -63,6 +123,7 @@ fn invalid(problem: &str) -> ConfigError {
 
 #[cfg(test)]
 mod tests {
+    use super::TlsSource;
     use crate::config::tests::load;
 
     #[test]
@@ -93,6 +154,30 @@ mod tests {
                 ["http.tls", "http.public_url", "version"].iter().any(|key| refused.contains(key)),
                 "{toml}: {refused}"
             );
+        }
+    }
+
+    const ACME: &str = "[http.tls.acme]\ndirectory = \"https://acme.example/directory\"\n\
+                        domains = [\"mail.acme.test\"]\naccept_terms = true\n";
+
+    #[test]
+    fn an_authority_can_stand_in_the_place_of_files() {
+        let config = load(&format!("data_dir = \"/var/l\"\n{ACME}"), &[]).unwrap();
+        let Some(TlsSource::Authority(authority)) = config.tls_source().unwrap() else { panic!() };
+        assert_eq!(authority.names, ["mail.acme.test"]);
+        assert_eq!(authority.directory_of_state, std::path::Path::new("/var/l/acme"));
+        for (from, to) in [
+            ("https://acme", "http://acme"),
+            ("[\"mail.acme.test\"]", "[]"),
+            ("[\"mail.acme.test\"]", "[\"192.0.2.1\"]"),
+            ("accept_terms = true", ""),
+            ("accept_terms = true", "accept_terms = true\ncontact = \"you@acme.test\""),
+            ("[http.tls.acme]", "[http.tls]\ncertificate_file = \"c\"\n[http.tls.acme]"),
+            ("accept_terms", "accept_term"),
+        ] {
+            let toml = ACME.replace(from, to);
+            assert_ne!(toml, ACME);
+            assert!(load(&toml, &[]).is_err(), "{toml}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Peers that others wrote: Postfix, Exim, OpenSMTPD, Dovecot and postgrey take our mail over real
 //! sockets, and dkimpy, authheaders, mailauth, OpenDKIM and SpamAssassin, which share no line of
-//! code with us, judge it as it was received. `.ci/interop` brings them and runs this.
+//! code with us, judge it as it was received; Pebble issues certificates. `.ci/interop` brings them
+//! and runs this.
 #![allow(
     clippy::format_collect,
     clippy::needless_raw_string_hashes,
@@ -22,6 +23,7 @@ mod platform {
 }
 
 mod greylisted;
+mod issued;
 mod judges;
 mod received;
 mod returned;

@@ -4,6 +4,7 @@
 pub(crate) mod dovecot;
 pub(crate) mod exim;
 pub(crate) mod opensmtpd;
+pub(crate) mod pebble;
 pub(crate) mod postfix;
 pub(crate) mod postgrey;
 

@@ -15,6 +15,8 @@ use crate::{problem::Code, protection};
 
 /// The type of a record that a handshake begins with (RFC 8446, section 5.1).
 const HANDSHAKE: u8 = 22;
+/// The one protocol that requests are read in.
+const HTTP: &[u8] = b"http/1.1";
 /// What is read of a request without TLS before its connection is closed, in octets.
 const MAX_CLEAR_OCTETS: u64 = 64 * 1024;
 
@@ -56,7 +58,14 @@ impl Handshakes {
         }
         if first == [HANDSHAKE] {
             let stream = Patient::new(stream, self.patience);
-            return TlsAcceptor::from(Arc::clone(&self.tls)).accept(stream).await.map(Some);
+            let mut stream = TlsAcceptor::from(Arc::clone(&self.tls)).accept(stream).await?;
+            let protocol = stream.get_ref().1.alpn_protocol();
+            if protocol.is_none_or(|protocol| protocol == HTTP) {
+                return Ok(Some(stream));
+            }
+            // An authority that validates a name has seen all by now (RFC 8737, section 3).
+            stream.shutdown().await?;
+            return Ok(None);
         }
         // Methods are upper case letters; whoever says anything else would not read an answer.
         if first.iter().all(u8::is_ascii_uppercase) {
