@@ -73,6 +73,7 @@ pub(crate) fn render(
     counter!("lumora_log_failures_total").absolute(log.failures);
     counter!("lumora_log_journal_syncs_total").absolute(log.journal_syncs);
     counter!("lumora_log_content_syncs_total").absolute(log.content_syncs);
+    counter!("lumora_passwords_hashed_total").absolute(platform.passwords_hashed());
     let mut text = handle.render();
     write_sites(&mut text, &platform.busiest_sites(MOST_SITES));
     write_conservation(&mut text, read, now);

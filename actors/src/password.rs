@@ -10,7 +10,10 @@
 //! - **A bounded number at once**: each takes 19 MiB and tens of milliseconds of a core, so a flood
 //!   of sign-ins is told to come back and holds up nobody else.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use argon2::{
     Algorithm, Argon2, Params, Version,
@@ -111,12 +114,24 @@ pub(crate) struct Passwords {
     turns: Semaphore,
     waiting: Semaphore,
     blocking: Blocking,
+    /// How many were made or compared.
+    hashed: AtomicU64,
 }
 
 impl Passwords {
     pub(crate) fn new(blocking: Blocking) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { turns: Semaphore::new(cores), waiting: Semaphore::new(MOST_WAITING), blocking }
+        Self {
+            turns: Semaphore::new(cores),
+            waiting: Semaphore::new(MOST_WAITING),
+            blocking,
+            hashed: AtomicU64::new(0),
+        }
+    }
+
+    /// How many hashes were made or compared, of all times: all of them cost the same.
+    pub(crate) fn hashed(&self) -> u64 {
+        self.hashed.load(Ordering::Relaxed)
     }
 
     /// The PHC string of a password, with a new salt.
@@ -158,6 +173,7 @@ impl Passwords {
         let _waiting = self.waiting.try_acquire().map_err(|_| NotLookedAt::Overloaded)?;
         let _turn: SemaphorePermit<'_> =
             self.turns.acquire().await.map_err(|_| NotLookedAt::Internal)?;
+        self.hashed.fetch_add(1, Ordering::Relaxed);
         let done = self.blocking.run(work).await.ok_or(NotLookedAt::Internal)?;
         done.ok_or(NotLookedAt::Internal)
     }
@@ -210,7 +226,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_is_told_to_come_back_and_few_are_at_work() {
-        use std::sync::atomic::{AtomicUsize, Ordering};
+        use std::sync::atomic::AtomicUsize;
         let passwords = Passwords::new(Blocking::OnThreads);
         let cores = passwords.turns.available_permits();
         let now = std::sync::Arc::new(AtomicUsize::new(0));

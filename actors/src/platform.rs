@@ -151,6 +151,12 @@ impl Platform {
         self.inner.rates.count(key)
     }
 
+    /// How many password hashes were made or compared, since the start. Each costs the same, whoever
+    /// is meant.
+    pub fn passwords_hashed(&self) -> u64 {
+        self.node().passwords.hashed()
+    }
+
     /// Whether messages are taken over: not while stopping.
     pub fn is_open(&self) -> bool {
         !self.node().is_stopping()

@@ -36,6 +36,7 @@ mod reconcile;
 mod simulate;
 mod soak;
 mod stage;
+mod timing;
 
 #[expect(
     clippy::unwrap_used,
@@ -124,6 +125,12 @@ enum Trial {
         #[arg(long)]
         only: Option<u64>,
     },
+    /// Whether refusals of sign-ins and keys tell by their time what there is.
+    Timing {
+        /// How many sign-ins of each kind; of keys ten times as many.
+        #[arg(long, default_value_t = 300)]
+        rounds: usize,
+    },
     /// Each of them for a short time, together a few minutes.
     Small,
 }
@@ -191,6 +198,10 @@ async fn one(setting: &Setting, trial: &Trial) -> Outcome<()> {
         Trial::Soak { seconds } => Some(soak::run(setting, Duration::from_secs(*seconds)).await?),
         Trial::Simulate { seeds, only } => {
             simulate::run(*only, *seeds)?;
+            None
+        }
+        Trial::Timing { rounds } => {
+            timing::run(setting, *rounds).await?;
             None
         }
         Trial::Small => None,

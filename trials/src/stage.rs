@@ -157,6 +157,11 @@ impl Stage {
         Ok((server, started.elapsed()))
     }
 
+    /// The trial has come to its own end: what the server said meanwhile is not told.
+    pub(crate) fn is_settled(&self) {
+        self.settled.store(true, Ordering::Relaxed);
+    }
+
     /// Waits until clients have so many more answers, or not; whether they had.
     pub(crate) async fn accepts(&self, more: usize, within: Duration) -> bool {
         let wanted = self.ledger.count() + more;

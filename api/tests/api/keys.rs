@@ -58,6 +58,42 @@ async fn send_with(world: &World, key: &str, email: &Value) -> Answer {
 }
 
 #[tokio::test]
+async fn a_bad_key_is_not_told_how_bad_it_is() {
+    let world = World::start().await;
+    let session = world.session().await;
+    let path = format!("/portal/apps/{}/api-keys", world.app);
+    let body = json!({ "name": "k", "rateLimitPerMinute": 60, "scopes": { "email:read": true } });
+    let (id, revoked) = new_key(&world, &session, body).await;
+    read_with(&world, &revoked).await.expect(200);
+    let gone = format!("{path}/{id}");
+    portal(&world, &session, Method::DELETE, &gone, None).await.expect(204);
+    let (shown, rest) = world.key.split_at(12);
+    let mut answers = Vec::new();
+    for bad in [
+        revoked,
+        format!("lum_sk_{}", "A".repeat(40)),
+        // What lists show of a good key, with another rest; and all of it but one character.
+        format!("{shown}{}", "B".repeat(rest.len())),
+        world.key[..world.key.len() - 1].to_owned(),
+        format!("{}x", world.key),
+        world.key.to_ascii_uppercase(),
+        "nothing like a key".to_owned(),
+    ] {
+        let answer = read_with(&world, &bad).await.expect(401);
+        let mut headers: Vec<(String, String)> = answer
+            .headers
+            .iter()
+            .filter(|(name, _)| *name != "x-request-id")
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .collect();
+        headers.sort();
+        answers.push((headers, answer.bytes));
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+}
+
+#[tokio::test]
 async fn a_key_that_is_taken_back_opens_nothing_from_then_on() {
     let world = World::start().await;
     let session = world.session().await;

@@ -94,6 +94,30 @@ async fn a_cookie_that_somebody_else_chose_never_becomes_a_session() {
 }
 
 #[tokio::test]
+async fn a_login_costs_one_password_hash_whoever_is_meant() {
+    let world = World::start().await;
+    let unset = "unset@acme.test".parse().unwrap();
+    world.platform.create_tenant(model::By::CommandLine, "Unset", unset, None).await.unwrap();
+    let mut bodies = Vec::new();
+    for (who, email, password, status) in [
+        ("known, another password", EMAIL, "paper-otter-violin-42-elms", 401),
+        ("unknown", "nobody@acme.test", PASSWORD, 401),
+        ("known, without a password", "unset@acme.test", PASSWORD, 401),
+        ("no address", "nobody", PASSWORD, 401),
+        ("the right one", EMAIL, PASSWORD, 200),
+    ] {
+        let before = world.platform.passwords_hashed();
+        let answer = login(&world, "", email, password).await.expect(status);
+        assert_eq!(world.platform.passwords_hashed() - before, 1, "{who}");
+        if status == 401 {
+            bodies.push(answer.bytes);
+        }
+    }
+    bodies.dedup();
+    assert_eq!(bodies.len(), 1, "refusals differ");
+}
+
+#[tokio::test]
 async fn the_cookie_travels_encrypted_alone_where_the_public_address_is() {
     let options =
         ApiOptions { public_url: "https://mail.acme.test".into(), ..ApiOptions::default() };
