@@ -22,7 +22,7 @@ use crate::{
     position::Position,
 };
 
-const FORMAT: u8 = 1;
+pub(crate) const FORMAT: u8 = 1;
 /// Most events of a block.
 pub(crate) const MAX_BLOCK_EVENTS: usize = 128;
 /// Most bytes of encoded events in a block.

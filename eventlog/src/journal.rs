@@ -15,7 +15,7 @@ use std::{
 
 pub(crate) use self::{
     frame::FrameBuilder,
-    reader::{Ending, Segment, SegmentReader},
+    reader::{Ending, Segment, SegmentReader, segment_header},
     writer::JournalWriter,
 };
 use crate::{error::OpenError, event::ChainEnd, position::Position};
@@ -44,7 +44,7 @@ pub(crate) fn first_of(path: &Path) -> Option<Position> {
     path.file_stem()?.to_str()?.parse().ok().map(Position::new)
 }
 
-fn segment_path(dir: &Path, first: Position) -> PathBuf {
+pub(crate) fn segment_path(dir: &Path, first: Position) -> PathBuf {
     dir.join(format!("{:020}.{EXTENSION}", first.get()))
 }
 

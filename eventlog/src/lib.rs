@@ -85,6 +85,8 @@ mod error;
 mod event;
 mod export;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 mod journal;
 mod layout;
