@@ -419,7 +419,8 @@ fn path<'a>(rest: &'a str, keyword: &str) -> Option<(&'a str, &'a str)> {
         return None;
     }
     let (address, parameters) = rest.trim_start().strip_prefix('<')?.split_once('>')?;
-    Some((address, parameters.trim()))
+    // None is in any address (RFC 5321, section 4.1.2), and what is noted of one must not hold any.
+    (!address.contains(char::is_control)).then(|| (address, parameters.trim()))
 }
 
 #[cfg(test)]
@@ -432,5 +433,7 @@ mod tests {
         assert_eq!(path("from: <>", "FROM:"), Some(("", "")));
         assert_eq!(path("TO:a@b.example", "TO:"), None);
         assert_eq!(path("é", "TO:"), None);
+        assert_eq!(path("TO:<a@b.ex\0ample>", "TO:"), None);
+        assert_eq!(path("TO:<a\u{85}@b.example>", "TO:"), None);
     }
 }
