@@ -12,6 +12,9 @@ mod names;
 
 /// Words and signs between `{{` and `}}`, or `{%` and `%}`, at the most.
 const MAX_TOKENS: usize = 400;
+/// Brackets within each other, of whatever kind. minijinja allows 150, which with a function's call
+/// in each takes more than the two MiB of stack that a thread has.
+const MAX_BRACKETS: usize = 40;
 /// Branches of `if` within each other, each `elif` being within the one before it.
 const MAX_BRANCHES: usize = 100;
 /// Macros, of which each holds on to those before it that it calls.
@@ -79,16 +82,22 @@ pub(crate) fn compile(
 
 /// What the compiler would take and must not be given: see `# Why`.
 fn forbidden(field: Field, text: &str) -> Option<Fault> {
-    let (mut in_tag, mut macros, mut branches) = (0_usize, 0_usize, Branches::default());
+    let (mut in_tag, mut brackets, mut macros) = (0_usize, 0_usize, 0_usize);
+    let mut branches = Branches::default();
     // Whether the next word says what a tag is.
     let mut at_start = false;
     for (token, span) in tokenize(text, false, SyntaxConfig::default()).map_while(Result::ok) {
         let first = std::mem::take(&mut at_start);
         let message = match token {
             Token::VariableStart | Token::BlockStart => {
-                in_tag = 0;
+                (in_tag, brackets) = (0, 0);
                 at_start = matches!(token, Token::BlockStart);
                 continue;
+            }
+            Token::ParenOpen | Token::BracketOpen | Token::BraceOpen
+                if brackets == MAX_BRACKETS =>
+            {
+                "brackets are too deep within each other"
             }
             Token::Mul => "`*` is not available: multiply numbers as in `price|times(count)`",
             Token::Ident(word) if first && branches.too_many_after(word) => {
@@ -97,6 +106,13 @@ fn forbidden(field: Field, text: &str) -> Option<Fault> {
             Token::Ident("macro") if first && macros == MAX_MACROS => "there are too many macros",
             _ => {
                 macros += usize::from(first && matches!(token, Token::Ident("macro")));
+                match token {
+                    Token::ParenOpen | Token::BracketOpen | Token::BraceOpen => brackets += 1,
+                    Token::ParenClose | Token::BracketClose | Token::BraceClose => {
+                        brackets = brackets.saturating_sub(1);
+                    }
+                    _ => {}
+                }
                 in_tag += 1;
                 if in_tag <= MAX_TOKENS {
                     continue;

@@ -21,8 +21,8 @@
 //! - **`*` is refused, `times` multiplies numbers.** `[1] * 100000000` is made in no time and
 //!   compared, searched or printed in seven seconds, outside the count of fuel. It is the one
 //!   operator of which that is true.
-//! - **An expression has at most 400 words, and 100 branches are within each other.** minijinja
-//!   bounds how deep brackets go, not how long a chain of filters or of `elif` is, and compiles
+//! - **An expression has at most 400 words, 40 brackets are within each other, and 100 branches.**
+//!   minijinja lets brackets go so deep that calls within them use up a stack, and does not bound how long a chain of filters or of `elif` is, and compiles
 //!   both recursively: 20 000 of them overflowed the stack.
 //! - **There is no `namespace`, `dict`, `zip` or `chain`**: they hold other lists, and the first can
 //!   hold itself.

@@ -73,6 +73,44 @@ fn what_never_ends_is_refused() {
     assert_eq!(made(&many, json!({})).as_deref(), Ok(""), "side by side they are harmless");
 }
 
+/// As deep as the language's own bound would allow, and somewhat deeper: a stack has to bear it.
+#[test]
+fn what_is_deep_within_itself_takes_no_more_than_a_stack() {
+    let around = |open: &str, close: &str, times: usize| {
+        format!("{}1{}", open.repeat(times), close.repeat(times))
+    };
+    for times in [10, 39, 45, 75, 130, 148, 160] {
+        let deep = [
+            format!("{{{{ {} }}}}", around("range(", ")", times)),
+            format!("{{{{ {} }}}}", around("x.a(", ")", times)),
+            format!("{{{{ {} }}}}", around("x|default(", ")", times)),
+            format!("{{{{ {} }}}}", around("[", "]", times)),
+            format!("{{{{ {} }}}}", around("{1:", "}", times)),
+            format!("{{{{ {} }}}}", around("x[", "]", times)),
+            format!("{{{{ {} }}}}", around("(not ", ")", times)),
+            format!("{{{{ {} }}}}", around("not ", "", times)),
+            format!("{{{{ {} }}}}", around("-", "", times)),
+            format!("{{{{ {} }}}}", around("1 if x else ", "", times.min(98))),
+            format!("{{{{ {} }}}}", around("1 ** ", "", times)),
+            format!("{{{{ {} }}}}", around("1 ~ ", "", times)),
+            around("{% for i in [1] %}", "{% endfor %}", times),
+            around("{% if 1 %}", "{% endif %}", times),
+            around("{% with a = 1 %}", "{% endwith %}", times),
+            around("{% filter upper %}", "{% endfilter %}", times),
+            around("{% set x %}", "{% endset %}", times),
+            around("{% macro m() %}", "{% endmacro %}", times),
+            around("{% autoescape true %}", "{% endautoescape %}", times),
+        ];
+        for source in deep {
+            // Refused or rendered: it ends.
+            drop(made(&source, json!({ "x": { "a": 1 } })));
+        }
+    }
+    assert_eq!(made(&format!("{{{{ {} }}}}", around("(", ")", 40)), json!({})).as_deref(), Ok("1"));
+    let refused = made(&format!("{{{{ {} }}}}", around("(", ")", 41)), json!({}));
+    assert_eq!(refused.unwrap_err(), "brackets are too deep within each other");
+}
+
 /// A list within itself is walked for ever; one that holds another twice, and so on forty times, has
 /// as many leaves as would take a year; one that is thousands deep overflows the stack.
 #[test]
