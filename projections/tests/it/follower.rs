@@ -10,7 +10,8 @@ use crate::support::{Draft, World, assert_same, follow, now, vault};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-fn waits<T>(future: impl Future<Output = T>) -> T {
+/// The result of a future that may wait.
+pub(crate) fn waits<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(future)
 }

@@ -12,11 +12,16 @@
 mod alarms;
 mod audit;
 mod conservation;
+mod disk_full;
 mod feed;
 mod follower;
+mod listed;
 mod log_engine;
 mod logs;
 mod messages;
+#[expect(dead_code, reason = "what the tests of the log mount, as it stands there")]
+#[path = "../../../eventlog/tests/it/mounts.rs"]
+mod mounts;
 mod policies;
 mod privacy;
 mod rebuild;
