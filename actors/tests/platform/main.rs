@@ -20,6 +20,7 @@ mod bounds;
 mod causes;
 mod domains;
 mod faults;
+mod idempotent;
 mod lifetimes;
 mod lists;
 mod pauses;
