@@ -42,7 +42,8 @@ impl Sealer {
             let sync = stop || synced_at.elapsed() >= SYNC_EVERY;
             if self.shared.sealing_must_wait() {
                 if stop {
-                    return Err(CloseError("no space on the disk to seal".into()));
+                    let words = "the disk is full; nothing is lost, and what is not sealed yet is at the next start";
+                    return Err(CloseError(words.into()));
                 }
                 continue;
             }
