@@ -67,6 +67,8 @@ mod entropy;
 mod erasing;
 mod error;
 mod figures;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod governed;
 mod guardian;
