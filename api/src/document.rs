@@ -9,6 +9,7 @@
 mod errors;
 mod examples;
 mod headers;
+mod links;
 
 use poem_openapi::{
     LicenseObject, OpenApiService,
@@ -80,6 +81,7 @@ pub fn document() -> Value {
     examples::name_sends(&mut document);
     bound_batch(&mut document);
     describe_streams(&mut document);
+    links::complete(&mut document);
     let descriptions = schema_descriptions(&document);
     errors::complete_operations(&mut document, &descriptions);
     document
