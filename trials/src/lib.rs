@@ -34,6 +34,7 @@ mod plot;
 mod power;
 mod reconcile;
 mod simulate;
+mod slow;
 mod soak;
 mod stage;
 mod timing;
@@ -98,6 +99,13 @@ enum Trial {
     },
     /// The disk runs full while mail is sent. Needs root and loop devices.
     Disk,
+    /// The disk becomes slow while mail is sent: a flush takes some 200 ms. Needs root, loop devices
+    /// and qemu's storage daemon.
+    Slow {
+        /// How long, in seconds.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// From one moment on no flush succeeds. Needs libfiu.
     Flush,
     /// The system's clock jumps ahead and back. Needs libfaketime.
@@ -176,6 +184,7 @@ fn small() -> Vec<Trial> {
         Trial::Crash { cycles: 50 },
         Trial::Power { rounds: 3 },
         Trial::Disk,
+        Trial::Slow { seconds: 10 },
         Trial::Flush,
         Trial::Clock,
         Trial::Descriptors,
@@ -189,6 +198,7 @@ async fn one(setting: &Setting, trial: &Trial) -> Outcome<()> {
         Trial::Crash { cycles } => Some(crash::run(setting, *cycles).await?),
         Trial::Power { rounds } => power::run(setting, *rounds).await?,
         Trial::Disk => disk::run(setting).await?,
+        Trial::Slow { seconds } => slow::run(setting, Duration::from_secs(*seconds)).await?,
         Trial::Flush => flush::run(setting).await?,
         Trial::Clock => clock::run(setting).await?,
         Trial::Descriptors => Some(descriptors::run(setting).await?),

@@ -41,6 +41,8 @@ const MOST_GROWTH_KIB: u64 = 512 * 1024;
 const LIMIT: u32 = 600;
 /// Callers that send half a head, half a body, or nothing.
 const SLOW: usize = 200;
+/// Callers who try passwords, each from an address of its own, and never wait.
+const GUESSING: usize = 40;
 /// How often an attacker's connection says a little.
 const TRICKLE: Duration = Duration::from_millis(500);
 /// A connection and its preface, as HTTP/2 begins (RFC 9113, section 3.4), and then streams that
@@ -83,6 +85,7 @@ pub(crate) async fn run(setting: &Setting, length: Duration) -> Outcome<Account>
         floods.spawn(send(server.url().to_owned(), sender.clone(), number, Arc::clone(&flood)));
     }
     let mut attackers = slow_callers(&server)?;
+    let guesses = guess_passwords(&server, &mut attackers)?;
     sleep(length / 2).await;
     let (busy, during) = (reads.taken(), server.usage()?);
     let busy_accepted = stage.ledger.count() - calm_accepted;
@@ -105,8 +108,10 @@ pub(crate) async fn run(setting: &Setting, length: Duration) -> Outcome<Account>
         CALM * 4,
     ));
     traps.tell();
+    guesses.tell();
     let mut broken = flood.wrong.lock().clone();
     broken.extend(wrong);
+    broken.extend(guesses.wrong.lock().clone());
     if during.peak_rss_kib > before.rss_kib + MOST_GROWTH_KIB {
         broken.push("memory grew without bound".to_owned());
     }
@@ -275,6 +280,64 @@ async fn hold(address: SocketAddr, from: Ipv4Addr, number: usize) -> std::io::Re
         stream.write_all(b"a").await?;
         sleep(TRICKLE).await;
     }
+}
+
+/// What those who try passwords were told.
+#[derive(Default)]
+struct Guesses {
+    refused: AtomicU64,
+    slowed: AtomicU64,
+    wrong: Mutex<Vec<String>>,
+}
+
+impl Guesses {
+    fn tell(&self) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        tell(&format!(
+            "  {GUESSING} callers try passwords without a pause: {} times 401, {} times 429 or 503",
+            count(&self.refused),
+            count(&self.slowed),
+        ));
+    }
+
+    fn hear(&self, status: u16, wait: Option<Duration>) {
+        match status {
+            401 => self.refused.fetch_add(1, Ordering::Relaxed),
+            429 | 503 if wait.is_some() => self.slowed.fetch_add(1, Ordering::Relaxed),
+            _ => {
+                let mut wrong = self.wrong.lock();
+                if wrong.len() < 10 {
+                    wrong.push(format!("a wrong password: {status}, retry-after {wait:?}"));
+                }
+                0
+            }
+        };
+    }
+}
+
+/// Half of them try many passwords of one account, half of them one password of many.
+fn guess_passwords(server: &Server, callers: &mut JoinSet<()>) -> Outcome<Arc<Guesses>> {
+    let guesses: Arc<Guesses> = Arc::default();
+    for number in 0..GUESSING {
+        let from = Ipv4Addr::new(127, 0, 9, u8::try_from(number % 250)? + 2);
+        let http =
+            reqwest::Client::builder().no_proxy().local_address(Some(from.into())).build()?;
+        let (url, heard) = (format!("{}/portal/login", server.url()), Arc::clone(&guesses));
+        callers.spawn(async move {
+            for guess in 0_u64.. {
+                let (account, password) =
+                    if number.is_multiple_of(2) { (0, guess) } else { (guess, 0) };
+                let pair = json!({
+                    "email": format!("somebody{account}@acme.test"),
+                    "password": format!("a long guess, number {password}"),
+                });
+                if let Ok(answer) = http.post(&url).json(&pair).send().await {
+                    heard.hear(answer.status().as_u16(), retry_after(&answer));
+                }
+            }
+        });
+    }
+    Ok(guesses)
 }
 
 /// Domains whose mail hosts are traps for senders: one that never answers, one whose greeting never
