@@ -1,5 +1,7 @@
 //! The command line.
 
+mod backup;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -7,6 +9,8 @@ use model::{
     ApiKeyId, AppId, DomainId, ErasureId, LetterId, MessageId, StreamId, TenantId, Timestamp,
     address::DomainName, tls_report::Day,
 };
+
+pub(crate) use self::backup::{BackupArguments, RestoreArguments};
 
 /// Transactional email: one binary that takes a message by REST and delivers it to the receiver's
 /// mail server.
@@ -87,6 +91,11 @@ pub(crate) enum Command {
     TlsReport(TlsReportArguments),
     /// Rebuild the read models from the log, or print what they were at a point in the past.
     Replay(ReplayArguments),
+    /// Copy all that cannot be made anew into a directory; a second time only what is new. Asks the
+    /// server that runs on the data directory; where none does, it works itself.
+    Backup(BackupArguments),
+    /// Check a backup, and make a data directory of it.
+    Restore(RestoreArguments),
     /// Check that this machine can send mail that others take, and say what to mend. Changes
     /// nothing and sends nothing.
     Doctor(DoctorArguments),

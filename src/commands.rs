@@ -3,6 +3,7 @@
 mod administration;
 mod alerts;
 mod ask;
+mod backup;
 mod dev;
 mod doctor;
 mod document;
@@ -12,6 +13,7 @@ mod letters;
 mod log;
 mod queue;
 mod replay;
+mod restore;
 mod serve;
 mod tls_report;
 
@@ -39,6 +41,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Doctor(arguments) => in_runtime(doctor::run(arguments)),
         Command::Queue(command) => in_runtime(queue::run(command)),
         Command::Erase(arguments) => in_runtime(erase::run(arguments)),
+        Command::Backup(arguments) => in_runtime(backup::run(arguments)),
+        Command::Restore(arguments) => in_runtime(restore::run(arguments)),
         Command::Evidence(arguments) => in_runtime(evidence::run(arguments)),
         Command::TlsReport(arguments) => in_runtime(async move { tls_report::run(&arguments) }),
         Command::Replay(arguments) => in_runtime(async { replay::run(&arguments) }),

@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use crate::{
+    epochs::Epoch,
     operations::{overloaded, query_problem},
     parts::Shared,
     problem::{Code, Problem},
@@ -39,6 +40,8 @@ pub(crate) struct Page {
     pub(crate) events: Vec<FeedEventWire>,
     /// The number of the newest; 0 without any.
     pub(crate) head: u64,
+    /// Which history the numbers belong to.
+    pub(crate) epoch: Epoch,
 }
 
 /// The events of an app after a number. One that the feed has not reached is refused: what was
@@ -65,9 +68,25 @@ pub(crate) async fn page(
             };
             events.push(FeedEventWire { seq, event, message_id: row.message.to_string() });
         }
-        Ok(Page { events, head: page.head })
+        Ok(Page { events, head: page.head, epoch: shared.epochs()?.current() })
     });
     page.await
+}
+
+/// The number to go on from, of one that was remembered in an epoch: the same, or, where the record
+/// was put back since, that of the last event that stayed what it was.
+pub(crate) async fn taken_back(
+    shared: &Arc<Shared>,
+    app: AppId,
+    after: u64,
+    epoch: Epoch,
+) -> Result<u64, Problem> {
+    let number = shared.reading(move |shared| {
+        let Some(through) = shared.epochs()?.shared(epoch) else { return Ok(after) };
+        let kept = shared.read.feed().number_at(app, through).map_err(query_problem)?;
+        Ok(after.min(kept))
+    });
+    number.await
 }
 
 /// How a wait ended.

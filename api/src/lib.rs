@@ -25,6 +25,7 @@ mod caller;
 mod docs;
 mod document;
 mod edge;
+mod epochs;
 mod fields;
 mod following;
 mod json;

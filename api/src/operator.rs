@@ -1,8 +1,8 @@
 //! What those who run the server ask of it while it runs: the queue, trying again, pauses, to forget
-//! a person, and what led to an event.
+//! a person, what led to an event, and the events for a backup.
 //!
-//! Not in the document: `lumora queue`, `lumora erase` and `lumora log why` are the callers, and they
-//! come with the server. They show a token that the server writes at each start into its data
+//! Not in the document: `lumora queue`, `lumora erase`, `lumora log why` and `lumora backup` are the
+//! callers, and they come with the server. They show a token that the server writes at each start into its data
 //! directory, in a file that only its owner reads, and they must come from this very host.
 //!
 //! # Why
@@ -13,6 +13,7 @@
 //!   the queue needs no more.
 
 mod answers;
+mod backup;
 mod erasures;
 
 use std::{net::IpAddr, sync::Arc};
@@ -49,6 +50,8 @@ const PREFIX: &str = "/operator/queue";
 const LOG_WHY: &str = "/operator/log/why/:event";
 /// Where people are forgotten.
 const ERASURES: &str = "/operator/erasures";
+/// Where backups get what they cannot read from files.
+const BACKUP: &str = "/operator/backup";
 /// Rows without a wish.
 const DEFAULT_ROWS: usize = 50;
 /// Most sites of an answer.
@@ -84,6 +87,8 @@ pub(crate) fn routes(route: Route) -> Route {
         .at(format!("{PREFIX}/resume"), post(Ask::Resume))
         .at(ERASURES, post(Ask::Erase))
         .at(format!("{ERASURES}/:erasure"), get(Ask::Erasure))
+        .at(format!("{BACKUP}/checkpoint"), post(Ask::Checkpoint))
+        .at(format!("{BACKUP}/events"), get(backup::Events))
 }
 
 /// What is asked.
@@ -98,6 +103,7 @@ enum Ask {
     Resume,
     Erase,
     Erasure,
+    Checkpoint,
 }
 
 impl Endpoint for Ask {
@@ -130,6 +136,7 @@ impl Endpoint for Ask {
                 erasures::erase(order, &shared).await?
             }
             Self::Erasure => erasures::show(&request, &shared).await?,
+            Self::Checkpoint => backup::checkpoint(&shared).await?,
         };
         Ok(Response::builder().content_type("application/json").body(answer.to_string()))
     }

@@ -18,6 +18,7 @@ use poem_openapi::{
 use serde_json::json;
 
 use crate::{
+    epochs::{Epoch, MAX_EPOCH},
     problem::{Code, Findings, Problem},
     wire::{
         apps::EXAMPLE_APP,
@@ -236,6 +237,24 @@ impl Asked for Seq {
         let digits = text.len() <= 16 && text.bytes().all(|byte| byte.is_ascii_digit());
         let number = text.parse().ok().filter(|number| digits && *number <= Self::MAX);
         number.map(Self).ok_or("must be the number of an event, or 0")
+    }
+}
+
+/// Which history a number belongs to: opaque.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EpochName(pub Epoch);
+
+impl Asked for EpochName {
+    fn schema() -> MetaSchemaRef {
+        inline(MetaSchema {
+            max_length: Some(MAX_EPOCH),
+            example: Some(json!("0")),
+            ..MetaSchema::new("string")
+        })
+    }
+
+    fn read(text: &str) -> Result<Self, &'static str> {
+        Epoch::read(text).map(Self).ok_or("must be the epoch of an answer")
     }
 }
 

@@ -1,6 +1,10 @@
 //! What the room stands on.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use actors::{Clock, Platform};
 use eventlog::{EventLog, Notary, Vault};
@@ -12,6 +16,7 @@ use tokio::{
 };
 
 use crate::{
+    epochs::Epochs,
     following::Waiting,
     operator::OperatorToken,
     peer::Network,
@@ -135,13 +140,24 @@ pub(crate) struct Shared {
     reads: Arc<Semaphore>,
     pub(crate) waiting: Waiting,
     stopping: watch::Sender<bool>,
+    epochs: OnceLock<Epochs>,
 }
 
 impl Shared {
     pub(crate) fn new(parts: ApiParts) -> Arc<Self> {
         let reads = Arc::new(Semaphore::new(parts.options.max_reads.max(1)));
         let (waiting, stopping) = (Waiting::default(), watch::Sender::new(false));
-        Arc::new(Self { parts, reads, waiting, stopping })
+        Arc::new(Self { parts, reads, waiting, stopping, epochs: OnceLock::new() })
+    }
+
+    /// The epochs of the record; none begins while it is served. Blocks on the disk the first time.
+    pub(crate) fn epochs(&self) -> Result<&Epochs, Problem> {
+        if let Some(epochs) = self.epochs.get() {
+            return Ok(epochs);
+        }
+        let read = Epochs::of(self.log.as_ref())
+            .map_err(|error| Problem::internal("the epochs cannot be read", &error))?;
+        Ok(self.epochs.get_or_init(|| read))
     }
 
     /// The server stops: whoever waits is answered now.

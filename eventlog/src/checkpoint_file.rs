@@ -155,16 +155,25 @@ pub(crate) fn resume(
 }
 
 impl CheckpointWriter {
+    /// Where the whole ones end, in bytes.
+    pub(crate) const fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Adds one; it is on the disk when this returns.
     pub(crate) fn add(&mut self, checkpoint: &SignedCheckpoint) -> io::Result<()> {
+        self.add_all(&format!("{checkpoint}\n"))
+    }
+
+    /// Adds whole notes, each with an empty line behind it; they are on the disk when this returns.
+    pub(crate) fn add_all(&mut self, notes: &str) -> io::Result<()> {
         // A full disk leaves the beginning of one behind, which the next must not follow.
         if self.file.metadata()?.len() != self.end {
             self.file.set_len(self.end)?;
         }
-        let note = format!("{checkpoint}\n");
-        self.file.write_all(note.as_bytes())?;
+        self.file.write_all(notes.as_bytes())?;
         self.file.sync_data()?;
-        self.end += note.len() as u64;
+        self.end += notes.len() as u64;
         Ok(())
     }
 }

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use model::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-pub(crate) use self::segment::{ContentFailure, ContentSegments, ContentWriter};
+pub(crate) use self::segment::{
+    ContentFailure, ContentSegments, ContentWriter, dropped_file, segment_path,
+};
 
 /// Longest sealed record, in bytes.
 pub const MAX_SEALED_BYTES: usize = 64 * 1024 * 1024;

@@ -148,6 +148,12 @@ pub enum OpenError {
         /// The log's directory.
         dir: PathBuf,
     },
+    /// A backup was put back into it only in part.
+    #[error("{}: a restore did not come to its end here: run it again", dir.display())]
+    Restoring {
+        /// The log's directory.
+        dir: PathBuf,
+    },
     /// The file system refused.
     #[error("{}: {source}", path.display())]
     Io {

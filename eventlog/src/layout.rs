@@ -12,6 +12,8 @@ use crate::{error::OpenError, files};
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     dir: PathBuf,
+    /// Whether it is opened by who puts a backup back into it.
+    restoring: bool,
 }
 
 /// Held as long as the log is in use; the lock goes with it, also when the process is killed.
@@ -32,7 +34,12 @@ impl Drop for DirectoryLock {
 
 impl Layout {
     pub(crate) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
+        Self { dir: dir.to_owned(), restoring: false }
+    }
+
+    /// The same, for who puts a backup back into it: nobody else may open it meanwhile.
+    pub(crate) fn restoring(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), restoring: true }
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -65,6 +72,11 @@ impl Layout {
         self.dir.join("checkpoints")
     }
 
+    /// There while a backup is put back into the directory.
+    pub(crate) fn restoring_mark(&self) -> PathBuf {
+        self.dir.join("restoring")
+    }
+
     pub(crate) fn ballast(&self) -> PathBuf {
         self.dir.join("ballast")
     }
@@ -92,8 +104,12 @@ impl Layout {
         Ok(())
     }
 
-    /// Takes the lock, or says that another process has it.
+    /// Takes the lock, or says that another process has it, or that a backup was put back here only
+    /// in part: what looks like a log then is an earlier state of one.
     pub(crate) fn lock(&self) -> Result<DirectoryLock, OpenError> {
+        if !self.restoring && self.restoring_mark().exists() {
+            return Err(OpenError::Restoring { dir: self.dir.clone() });
+        }
         let path = self.dir.join("lock");
         let file = OpenOptions::new()
             .create(true)

@@ -27,6 +27,8 @@
 //! | `content/lasting.content` | sealed records that no retention drops: of suppression lists and erasures |
 //! | `content/dropped-before` | the hour before which content was dropped |
 //! | `ballast`, `lock` | space to give up on a full disk; held while the log is in use |
+//! | `restoring` | while a backup is put back here: nobody opens the log meanwhile |
+//! | `checkpoints.before` | what another key signed before a backup was put back without it |
 //! | `sled.aside` | sled's files that could not be used, the last ones |
 //!
 //! # The walk of an append
@@ -74,6 +76,7 @@
 //!   fails stops nothing.
 //! - **AES-256-GCM-SIV** for sealing: should a random nonce ever repeat, only equal texts show.
 
+mod backup;
 mod block;
 mod checkpoint;
 mod checkpoint_file;
@@ -102,6 +105,10 @@ mod tail;
 mod vault;
 mod verify;
 
+pub use backup::{
+    BackedUp, BackupError, BackupInfo, BackupPlan, RestoreError, Restoring, back_up, backup_piece,
+    check_backup,
+};
 pub use checkpoint_file::{Checkpoints, CheckpointsError};
 pub use content::{ContentHash, ContentLocation, Hour, MAX_SEALED_BYTES, NotSealed, Sealed};
 pub use contract::{EventLog, Health, MAX_READ_BYTES, MAX_READ_EVENTS};

@@ -128,11 +128,15 @@ impl Log {
     /// sled's files are made anew from the journal when they cannot be used; [`Log::recovery`]
     /// says so.
     pub fn open(dir: &Path, options: LogOptions) -> Result<Self, OpenError> {
-        let layout = Layout::new(dir);
+        Self::open_in(Layout::new(dir), options)
+    }
+
+    pub(crate) fn open_in(layout: Layout, options: LogOptions) -> Result<Self, OpenError> {
         layout.create()?;
         let lock = layout.lock()?;
         let opened = open::recover(&layout, &options, None, &mut |_| {})?;
         let recovery = opened.recovery.clone();
+        let dir = layout.dir().to_owned();
         let (shared, journal, sealing) = Shared::new(layout, options, lock, opened)?;
         let shared = Arc::new(shared);
 
@@ -142,7 +146,7 @@ impl Log {
             std::thread::Builder::new()
                 .name(name.to_owned())
                 .spawn(work)
-                .map_err(|error| OpenError::io(dir, error))
+                .map_err(|error| OpenError::io(&dir, error))
         };
         let committer = Committer::new(Arc::clone(&shared), (journal, sealing.end()), waiting);
         let sealer = Sealer::new(Arc::clone(&shared), sealing);

@@ -170,6 +170,12 @@ impl Vault {
         Ok(Self { ring: Arc::new(KeyRing::load_or_create(dir, master)?) })
     }
 
+    /// The vault of the log in `dir` as it lies there; nothing is made or changed.
+    pub fn load(dir: &Path, master: &MasterKey) -> Result<Self, KeyRingError> {
+        let ring = KeyRing::load(&keyring::path(dir), master)?;
+        Ok(Self { ring: Arc::new(ring.unwrap_or_else(|| KeyRing::only(master))) })
+    }
+
     /// Seals `plain` for `purpose`; it opens only with the same purpose and `owner`, which names
     /// whose it is and which part (a message's id and the part's number, say).
     pub fn seal(&self, purpose: Purpose, owner: &[u8], plain: &[u8]) -> Result<Sealed, VaultError> {

@@ -1,6 +1,7 @@
 //! Checking everything: every checksum, the chain from its first event, the tree, what was signed of
 //! them, the stream index and the content that events name.
 
+mod copy;
 mod names;
 mod stretch;
 mod walk;
@@ -19,6 +20,7 @@ use crate::{
     position::Position,
 };
 
+pub(crate) use self::copy::verify_copy;
 pub use self::walk::Signed;
 use self::{
     names::{Names, Sum},
@@ -88,7 +90,14 @@ pub fn verify_signed(
     signed: &Signed,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<VerifyReport, VerifyError> {
-    let layout = Layout::new(dir);
+    verify_in(&Layout::new(dir), signed, progress)
+}
+
+pub(crate) fn verify_in(
+    layout: &Layout,
+    signed: &Signed,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<VerifyReport, VerifyError> {
     if !layout.journal().is_dir() {
         let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
         return Err(OpenError::io(layout.journal(), missing).into());
@@ -110,9 +119,9 @@ pub fn verify_signed(
     }
     let content = ContentSegments::open(&layout.content(), Hour::default())
         .map_err(|error| OpenError::io(layout.content(), error))?;
-    let begin = || Walk::against(signed, &layout, &index);
+    let begin = || Walk::against(signed, layout, &index);
     let (mut walk, mut report) = verify_sealed(&index, &content, begin, progress)?;
-    verify_journal(&layout, &index, &content, &mut walk, &mut report)?;
+    verify_journal(layout, &index, &content, &mut walk, &mut report)?;
     let promised = known.map_or(Position::START, |known| known.position).max(report.sealed);
     if report.head < promised {
         return Err(bad(

@@ -34,6 +34,8 @@ events! {
         SignInRefused = "instance.sign_in_refused" v 1,
         /// The master key was replaced by a new one.
         MasterKeyRotated = "instance.master_key_rotated" v 1,
+        /// The record was put back to a backup: what it held behind is not in it any more.
+        Restored = "instance.restored" v 1,
     }
 }
 
@@ -73,6 +75,20 @@ pub struct MasterKeyRotated {
     pub keys: u32,
 }
 
+/// See [`InstanceEvent::Restored`]. It stands right behind the last event that the backup held, so
+/// positions after it, and numbers of feeds, were given to other events once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// The last position that the backup held.
+    pub through: u64,
+    /// When the backup was taken.
+    pub backed_up_at: Timestamp,
+    /// Whether the key that signed the record until then was not to be had, and another one signs
+    /// from here on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub signed_anew: bool,
+}
+
 /// The instance folded from its events. [`Instance::default`] is one that nothing happened to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Instance {
@@ -89,7 +105,9 @@ impl Instance {
             InstanceEvent::SiteResumed(resumed) => {
                 self.paused.remove(&resumed.site);
             }
-            InstanceEvent::SignInRefused(_) | InstanceEvent::MasterKeyRotated(_) => {}
+            InstanceEvent::SignInRefused(_)
+            | InstanceEvent::MasterKeyRotated(_)
+            | InstanceEvent::Restored(_) => {}
         }
     }
 
@@ -200,6 +218,14 @@ mod tests {
             let told = decide(&given(&[]), &command).unwrap();
             assert_eq!((told.len(), given(&told)), (1, Instance::default()));
         }
+    }
+
+    #[test]
+    fn what_was_paused_stays_so_when_a_backup_is_put_back() {
+        let backed_up_at = Timestamp::from_millis(7);
+        let restored = Restored { through: 4_711, backed_up_at, signed_anew: true };
+        let held = given(&[paused("a.test").into(), restored.into()]);
+        assert_eq!(held, given(&[paused("a.test").into()]));
     }
 
     #[test]

@@ -224,6 +224,12 @@ mod tests {
                 let expected: Vec<_> = (first..=last).map(|n| Position::new(n * 3)).collect();
                 assert_eq!((found, head), (expected, 1_000), "after {after}");
             }
+            for (position, number) in [(0, 0), (2, 0), (3, 1), (5, 1), (768, 256), (3_000, 1_000)] {
+                let found = query::number_at(&rows, app(1), Position::new(position)).unwrap();
+                assert_eq!(found, number, "at {position}");
+            }
+            assert_eq!(query::number_at(&rows, app(1), Position::new(u64::MAX)).unwrap(), 1_000);
+            assert_eq!(query::number_at(&rows, app(3), Position::new(9)).unwrap(), 0);
             assert_eq!(query::positions(&rows, app(2), 199, 9).unwrap().0.len(), 1);
             assert_eq!(query::positions(&rows, app(3), 0, 9).unwrap(), (Vec::new(), 0));
             let all = rows.scan(eventlog::Scan::all()).map(Result::unwrap);

@@ -57,7 +57,28 @@ impl Server {
         self.ask("POST", path, Some(body)).await
     }
 
+    /// What is no JSON.
+    pub(super) async fn get_bytes(&self, path: &str) -> Result<Vec<u8>, Failure> {
+        let answer = self.answered("GET", path, None).await?;
+        let (status, body) = split(&answer).ok_or_else(unclear)?;
+        if status == 200 {
+            return Ok(body.to_vec());
+        }
+        Err(Failure::failed(said(status, &serde_json::from_slice(body).unwrap_or_default())))
+    }
+
     async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let answer = self.answered(method, path, body).await?;
+        let (status, body) = parse(&answer).ok_or_else(unclear)?;
+        if status == 200 { Ok(body) } else { Err(Failure::failed(said(status, &body))) }
+    }
+
+    async fn answered(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Vec<u8>, Failure> {
         let body = body.map(Value::to_string).unwrap_or_default();
         let head = format!(
             "{method} /operator{path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\
@@ -67,17 +88,14 @@ impl Server {
             body.len()
         );
         let answered = timeout(PATIENCE, self.exchange(&[head, body].concat())).await;
-        let answer = match answered {
-            Err(_) => return Err(Failure::failed("the server did not answer in time")),
+        match answered {
+            Err(_) => Err(Failure::failed("the server did not answer in time")),
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                return Err(nobody(&self.file));
+                Err(nobody(&self.file))
             }
-            Ok(Err(error)) => return Err(Failure::failed(format!("{}: {error}", self.address))),
-            Ok(Ok(answer)) => answer,
-        };
-        let (status, body) = parse(&answer)
-            .ok_or_else(|| Failure::failed("the server's answer cannot be understood"))?;
-        if status == 200 { Ok(body) } else { Err(Failure::failed(said(status, &body))) }
+            Ok(Err(error)) => Err(Failure::failed(format!("{}: {error}", self.address))),
+            Ok(Ok(answer)) => Ok(answer),
+        }
     }
 
     async fn exchange(&self, request: &str) -> io::Result<Vec<u8>> {
@@ -89,13 +107,27 @@ impl Server {
     }
 }
 
-/// Status and JSON of an answer with a length or an end; the server sends no other.
-fn parse(answer: &[u8]) -> Option<(u16, Value)> {
+fn unclear() -> Failure {
+    Failure::failed("the server's answer cannot be understood")
+}
+
+/// Status and body of an answer with a length or an end; the server sends no other. One that was
+/// cut off is none.
+fn split(answer: &[u8]) -> Option<(u16, &[u8])> {
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
     let (head, body) = answer.split_at_checked(end)?;
-    let head = std::str::from_utf8(head).ok()?;
+    let (head, body) = (std::str::from_utf8(head).ok()?, body.get(4..)?);
     let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
-    Some((status, serde_json::from_slice(body.get(4..)?).ok()?))
+    let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+    let length = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let whole = length.is_none_or(|(_, len)| len.trim().parse() == Ok(body.len()));
+    whole.then_some((status, body))
+}
+
+/// Status and JSON.
+fn parse(answer: &[u8]) -> Option<(u16, Value)> {
+    let (status, body) = split(answer)?;
+    Some((status, serde_json::from_slice(body).ok()?))
 }
 
 /// What the server says of why not, in one line.
@@ -123,7 +155,10 @@ mod tests {
     fn answers_are_read_and_what_is_none_is_seen() {
         let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n{\"a\": 1}";
         assert_eq!(parse(answer), Some((200, json!({ "a": 1 }))));
-        for wrong in [&b""[..], b"HTTP/1.1 200 OK\r\n\r\n", b"SSH-2.0-x\r\n\r\n{}", b"HTTP/1.1 x"] {
+        let cut = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{\"a\": 1}";
+        for wrong in
+            [&cut[..], b"", b"HTTP/1.1 200 OK\r\n\r\n", b"SSH-2.0-x\r\n\r\n{}", b"HTTP/1.1 x"]
+        {
             assert_eq!(parse(wrong), None, "{wrong:?}");
         }
     }

@@ -97,7 +97,8 @@ impl Policy for Echo {
     }
 }
 
-/// Finds a word as it is, in either case, in hexadecimal, and in base64 wherever it begins.
+/// Finds a word as it is, in either case, in hexadecimal, in base64 wherever it begins, and in
+/// quoted-printable, with each octet escaped or with a soft line break anywhere.
 pub(crate) struct Search {
     needles: Vec<(&'static str, Vec<u8>)>,
 }
@@ -109,6 +110,12 @@ impl Search {
             let hex: Vec<String> = word.bytes().map(|byte| format!("{byte:02x}")).collect();
             needles.push((*word, word.as_bytes().to_vec()));
             needles.push((*word, hex.concat().into_bytes()));
+            needles.push((*word, format!("={}", hex.join("=")).into_bytes()));
+            for at in 1..word.len() {
+                let (before, after) = word.split_at(at);
+                needles.push((*word, format!("{before}=\r\n{after}").into_bytes()));
+                needles.push((*word, format!("{before}=\n{after}").into_bytes()));
+            }
             for before in 0..3 {
                 let padded = [&vec![0; before][..], word.as_bytes()].concat();
                 let encoded = STANDARD.encode(&padded);
@@ -122,9 +129,8 @@ impl Search {
 
     pub(crate) fn find(&self, haystack: &[u8]) -> Option<&'static str> {
         let haystack = haystack.to_ascii_lowercase();
-        let found = self.needles.iter().find(|(_, needle)| {
-            haystack.windows(needle.len()).any(|window| window == needle.as_slice())
-        });
+        let mut needles = self.needles.iter();
+        let found = needles.find(|(_, needle)| memchr::memmem::find(&haystack, needle).is_some());
         found.map(|(word, _)| *word)
     }
 }
@@ -166,6 +172,9 @@ async fn personal_data_stands_in_sealed_content_alone() {
     for (word, text) in [("qzcanarytext", "x qzcanarytext"), ("qzcanarytext", "ab QzCanaryText")] {
         assert_eq!(search.find(text.as_bytes()), Some(word));
         assert_eq!(search.find(STANDARD.encode(text.to_lowercase()).as_bytes()), Some(word));
+    }
+    for text in ["xqzcanary=\r\ntext", "=71=7A=63=61=6E=61=72=79=74=65=78=74"] {
+        assert_eq!(search.find(text.as_bytes()), Some("qzcanarytext"), "{text}");
     }
     assert_eq!(search.find(b"nothing of it"), None);
 

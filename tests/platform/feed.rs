@@ -149,5 +149,6 @@ async fn the_page_about_it_holds_as_written() {
     assert!(said.contains("\"hasMore\":true,\"headSeq\":4,\"lastSeq\":2"), "{said}");
     assert!(said.contains("id: 3\n") && said.contains("\nid: 4\n"), "{said}");
     assert!(!said.contains("id: 2\n"), "{said}");
+    assert!(said.contains("\"epoch\":\"0\""), "{said}");
     assert_eq!(std::fs::read_to_string(dir.path().join("seen")).unwrap().trim(), "4");
 }

@@ -14,6 +14,7 @@
 )]
 
 mod alerts;
+mod backup;
 mod canary;
 mod cancel;
 mod causes;

@@ -16,6 +16,9 @@ pub(crate) struct FeedAnswer {
     pub head_seq: u64,
     /// Whether there are more by now.
     pub has_more: bool,
+    /// Which history the numbers belong to: remember it with the number. Another one than before
+    /// says that the server was put back to a backup.
+    pub epoch: String,
 }
 
 /// One event, with its number and the message that it is about.
@@ -34,7 +37,8 @@ pub(crate) struct FeedEventWire {
 impl Example for FeedAnswer {
     fn example() -> Self {
         let event = FeedEventWire::example();
-        Self { last_seq: event.seq, head_seq: 1043, has_more: true, data: vec![event] }
+        let (last_seq, epoch) = (event.seq, "0".to_owned());
+        Self { last_seq, head_seq: 1043, has_more: true, data: vec![event], epoch }
     }
 }
 

@@ -33,7 +33,10 @@ async fn three_messages(world: &World) -> Vec<String> {
 async fn one_number_leads_through_all_events() {
     let world = World::start().await;
     let answer = world.get("/v1/events").await.expect(200);
-    assert_eq!(answer.json, json!({ "data": [], "lastSeq": 0, "headSeq": 0, "hasMore": false }));
+    assert_eq!(
+        answer.json,
+        json!({ "data": [], "lastSeq": 0, "headSeq": 0, "hasMore": false, "epoch": "0" })
+    );
     let ids = three_messages(&world).await;
     let (mut remembered, mut events) = (0, Vec::new());
     loop {
@@ -58,7 +61,10 @@ async fn one_number_leads_through_all_events() {
         }
     }
     let end = world.get("/v1/events?after=6").await.expect(200);
-    assert_eq!(end.json, json!({ "data": [], "lastSeq": 6, "headSeq": 6, "hasMore": false }));
+    assert_eq!(
+        end.json,
+        json!({ "data": [], "lastSeq": 6, "headSeq": 6, "hasMore": false, "epoch": "0" })
+    );
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ pub(crate) struct ContentFailure {
     pub(crate) undone: bool,
 }
 
-fn segment_path(dir: &Path, hour: Hour) -> PathBuf {
+pub(crate) fn segment_path(dir: &Path, hour: Hour) -> PathBuf {
     if hour == Hour::LASTING {
         return dir.join(format!("{LASTING}.{EXTENSION}"));
     }
@@ -317,7 +317,7 @@ impl ContentSegments {
     }
 }
 
-fn dropped_file(dir: &Path) -> PathBuf {
+pub(crate) fn dropped_file(dir: &Path) -> PathBuf {
     dir.join("dropped-before")
 }
 

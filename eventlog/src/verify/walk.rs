@@ -110,19 +110,39 @@ impl Walk {
                 walk.promises.push(Promises::new(name, key, one)?);
             }
         }
+        walk.promise(signed, key, layout)?;
+        Ok(walk)
+    }
+
+    /// A pass over a log without sled's files, from the first event.
+    pub(super) fn of_copy(signed: &Signed, layout: &Layout) -> Result<Self, VerifyError> {
+        let mut walk = Self::new();
+        if let Some(key) = &signed.key {
+            walk.promise(signed, key, layout)?;
+        }
+        Ok(walk)
+    }
+
+    /// Takes in the checkpoints beside the log and those that were kept elsewhere.
+    fn promise(
+        &mut self,
+        signed: &Signed,
+        key: &VerifierKey,
+        layout: &Layout,
+    ) -> Result<(), VerifyError> {
         let beside = layout.checkpoints();
         let beside = beside.is_file().then_some(beside);
         for path in beside.iter().chain(&signed.kept) {
             let name = path.display().to_string();
             let failed = |error| bad(Position::START, format!("{name}: {error}"));
             let source = Checkpoints::open(path).map_err(failed)?;
-            let trusted = walk.end.position;
+            let trusted = self.end.position;
             let source = source.skip_while(move |read| {
                 read.as_ref().is_ok_and(|known| known.head().position <= trusted)
             });
-            walk.promises.push(Promises::new(name, key, Box::new(source))?);
+            self.promises.push(Promises::new(name, key, Box::new(source))?);
         }
-        Ok(walk)
+        Ok(())
     }
 
     fn begin_at(&mut self, from: &SignedCheckpoint, index: &Index) -> Result<(), VerifyError> {

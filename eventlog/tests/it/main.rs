@@ -10,6 +10,7 @@
     reason = "tests fail loudly"
 )]
 
+mod backup;
 mod close;
 mod contract;
 mod damage;

@@ -66,6 +66,11 @@ impl Feed {
         Ok(last_piece(&self.table, app)?.map_or(0, |piece| piece.end()))
     }
 
+    /// The number of the last event of an app up to a position; 0 without any.
+    pub fn number_at(&self, app: AppId, position: Position) -> Result<u64, QueryError> {
+        number_at(&self.table, app, position)
+    }
+
     /// Tells from now on that the app has news.
     pub fn listen(&self, app: AppId) -> News {
         self.herald.listen(app)
@@ -132,6 +137,20 @@ pub(super) fn positions(
         next = next.saturating_add((found.len() - before) as u64);
     }
     Ok((found, head))
+}
+
+/// How many events of an app stand up to a position.
+pub(super) fn number_at(table: &Rows, app: AppId, position: Position) -> Result<u64, QueryError> {
+    let (mut least, mut most) = (0, last_piece(table, app)?.map_or(0, |piece| piece.end()));
+    while least < most {
+        let middle = least + (most - least) / 2;
+        let (found, _) = positions(table, app, middle, 1)?;
+        match found.first() {
+            Some(place) if *place <= position => least = middle + 1,
+            _ => most = middle,
+        }
+    }
+    Ok(least)
 }
 
 const fn damaged() -> QueryError {
