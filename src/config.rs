@@ -78,6 +78,8 @@ pub struct Config {
 pub struct Log {
     /// A second file for signed checkpoints, on another disk or machine.
     pub checkpoint_file: Option<PathBuf>,
+    /// Where each signed checkpoint is posted to.
+    pub checkpoint_url: Option<String>,
 }
 
 /// The API, its document and its pages.

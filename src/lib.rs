@@ -12,6 +12,7 @@
 //! A library beside the binary lets the platform tests start the very node that `serve` starts, in
 //! their own process, with every socket on port 0.
 
+mod anchoring;
 mod cli;
 pub mod clock;
 mod commands;

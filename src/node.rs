@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     Failure,
+    anchoring::Anchoring,
     clock::SystemClock,
     config::{Config, Registration, Retention, TlsSetting},
     descriptors,
@@ -240,6 +241,7 @@ impl Node {
             config.inbound.listen.map_or(0, |_| config.inbound.max_connections);
         let shares = descriptors::provide(config.delivery.max_in_flight, inbound_connections);
         let metrics = telemetry::metrics();
+        let anchoring = Anchoring::of(config)?;
         let core = Core::open_within(config, true, shares.in_flight).await?;
         let (inbound, certificate) = match inbound::listen(&config.inbound, &core.platform).await? {
             Some(Listening { sink, certificate }) => (Some(sink), certificate),
@@ -271,6 +273,9 @@ impl Node {
         let mut upkeep = JoinSet::new();
         upkeep.spawn(signing::run(Arc::clone(&core.notary), Arc::new(SystemClock)));
         upkeep.spawn(telemetry::upkeep(metrics));
+        if let Some(anchoring) = anchoring {
+            upkeep.spawn(anchoring.run(Arc::clone(&core.notary)));
+        }
         front_upkeep.map(|kept| upkeep.spawn(kept));
         if let Some(certificate) = certificate {
             upkeep.spawn(shown::watch("inbound", certificate, Arc::new(SystemClock)));

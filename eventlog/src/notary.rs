@@ -10,6 +10,7 @@ use std::{
 
 use model::Timestamp;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::{
     checkpoint_file::{self, CheckpointWriter, CheckpointsError},
@@ -75,6 +76,7 @@ pub struct Notary {
     /// Where each checkpoint is written a second time: on another disk or machine, it shows also
     /// that the whole directory was put back.
     anchor: Option<Mutex<PathBuf>>,
+    signed: watch::Sender<Position>,
 }
 
 impl fmt::Debug for Notary {
@@ -112,8 +114,15 @@ impl Notary {
                 return Err(NotaryError::NotWhatWasSigned { path, position, at: signed.at() });
             }
         }
+        let position = newest.as_ref().map(|signed| signed.head().position);
+        let signed = watch::Sender::new(position.unwrap_or_default());
         let kept = Mutex::new(Kept { file, newest, signed: None });
-        Ok(Self { log, key, kept, anchor: anchor.map(Mutex::new) })
+        Ok(Self { log, key, kept, anchor: anchor.map(Mutex::new), signed })
+    }
+
+    /// Up to where it has signed, and a signal when that moves.
+    pub fn signed(&self) -> watch::Receiver<Position> {
+        self.signed.subscribe()
     }
 
     /// The key that signs.
@@ -146,6 +155,7 @@ impl Notary {
             }
         };
         if let (Some(signed), true) = (&signed, new) {
+            self.signed.send_replace(signed.head().position);
             self.anchor(signed);
         }
         Ok(signed)

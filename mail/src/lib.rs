@@ -22,6 +22,7 @@
 pub mod compose;
 pub mod dkim;
 pub mod dns;
+pub mod https;
 mod percent;
 pub mod policy;
 pub mod records;

@@ -1,12 +1,7 @@
 //! Fetching a policy over HTTPS (RFC 8461, section 3.3): the host proves its name, no redirect is
 //! followed, and size and time are bounded.
-//!
-//! # Why
-//! A general HTTP client resolves names by itself, and what it dials then is not what was checked:
-//! a hostile domain would make this server ask its own network. Here the resolved addresses are
-//! checked and dialled.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Limited};
@@ -22,17 +17,10 @@ use super::{
     sts::{MAX_POLICY_OCTETS, Policy},
 };
 use crate::{
-    dns::{Resolver, may_be_dialled},
+    dns::Resolver,
+    https::{MAX_FIELDS, MAX_HEAD_OCTETS, dial},
     smtp::TlsClient,
 };
-
-/// Most addresses of a policy host that are tried.
-const MOST_ADDRESSES: usize = 4;
-/// How long one of them may take to answer the call.
-const CONNECT: Duration = Duration::from_secs(3);
-/// Largest head of an answer, in octets, and most fields in it.
-const MAX_HEAD_OCTETS: usize = 16 * 1024;
-const MAX_FIELDS: usize = 64;
 
 pub(super) struct Fetcher {
     pub(super) resolver: Resolver,
@@ -63,7 +51,8 @@ impl Fetcher {
 
     async fn get(&self, domain: &DomainName) -> Result<Bytes, TlsFailure> {
         let host = format!("mta-sts.{domain}");
-        let socket = self.dial(&host).await?;
+        let socket = dial(&self.resolver, &host, self.port, self.allow_private_networks).await;
+        let socket = socket.ok_or(TlsFailure::StsPolicyFetchError)?;
         let name =
             ServerName::try_from(host.clone()).map_err(|_| TlsFailure::StsPolicyFetchError)?;
         let stream = self.connector.connect(name, socket).await.map_err(|error| {
@@ -74,18 +63,6 @@ impl Fetcher {
             }
         })?;
         exchange(stream, &host).await.ok_or(TlsFailure::StsPolicyFetchError)
-    }
-
-    async fn dial(&self, host: &str) -> Result<TcpStream, TlsFailure> {
-        let ips = self.resolver.addresses(host).await;
-        let ips = ips.map_err(|_| TlsFailure::StsPolicyFetchError)?;
-        let allowed = |ip: &IpAddr| self.allow_private_networks || may_be_dialled(*ip);
-        for ip in ips.into_iter().filter(allowed).take(MOST_ADDRESSES) {
-            if let Ok(Ok(socket)) = timeout(CONNECT, TcpStream::connect((ip, self.port))).await {
-                return Ok(socket);
-            }
-        }
-        Err(TlsFailure::StsPolicyFetchError)
     }
 }
 
