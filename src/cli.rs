@@ -339,6 +339,15 @@ pub(crate) enum LogCommand {
         #[command(flatten)]
         config: ConfigArguments,
     },
+    /// Take messages out of the log that ended before a time and whose content is forgotten, and leave
+    /// a signed stub; on a stopped server's data directory.
+    Prune {
+        /// What was recorded before, such as 2026-01-01T00:00:00Z.
+        #[arg(long, value_name = "TIME")]
+        before: Timestamp,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
     /// Make sled's files anew from the journal.
     Rebuild {
         #[command(flatten)]

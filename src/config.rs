@@ -30,6 +30,10 @@ pub use ways::{RelaySettings, RelayTls, RouteSettings, Secret};
 /// The prefix of environment variables: `LUMORA_HTTP__LISTEN` sets `http.listen`.
 pub const ENVIRONMENT_PREFIX: &str = "LUMORA_";
 
+/// Events are pruned no earlier: callers may send again with the same `Idempotency-Key`, and ask what
+/// became of a message, for as long as its events stay.
+const LEAST_RETENTION_OF_EVENTS: Duration = Duration::from_hours(30 * 24);
+
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -389,9 +393,10 @@ impl Config {
             return Err(ConfigError::Invalid { key: "inbound.tls_certificate_file", problem });
         }
         bounded("delivery.smtp_port", usize::from(self.delivery.smtp_port), 1, 65_535)?;
-        if self.retention.events != Retention::Forever {
-            let problem = "only `forever`: events hold no personal data and are never pruned";
-            let problem = problem.to_owned();
+        if let Retention::For(keep) = self.retention.events
+            && keep < LEAST_RETENTION_OF_EVENTS
+        {
+            let problem = "must be `forever`, or at least 30 days".to_owned();
             return Err(ConfigError::Invalid { key: "retention.events", problem });
         }
         self.retry_policy()?;
@@ -399,6 +404,11 @@ impl Config {
         self.routes()?;
         self.pools(&DomainName::localhost())?;
         Ok(())
+    }
+
+    /// `<data_dir>/pruning`: where tables are made that are carried when events are pruned.
+    pub fn pruning_dir(&self) -> PathBuf {
+        self.data_dir.join("pruning")
     }
 
     /// `<data_dir>/log`: the record.
@@ -602,7 +612,7 @@ mod tests {
             "[inbound]\nlisten = \"everywhere\"",
             "[inbound]\ntls_key_file = \"key.pem\"",
             "[retention]\ncontent = \"soon\"",
-            "[retention]\nevents = \"30d\"",
+            "[retention]\nevents = \"29d\"",
             "[portal]\nregistration = \"perhaps\"",
         ] {
             assert!(load(toml, &[]).is_err(), "{toml}");

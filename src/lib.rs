@@ -24,6 +24,7 @@ pub mod keys;
 pub mod node;
 mod operator;
 mod own_key;
+mod pruning;
 mod retention;
 mod shown;
 mod signing;

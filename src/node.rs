@@ -29,13 +29,17 @@ use crate::{
     inbound::{self, Listening},
     keys,
     operator::Access,
-    own_key, retention, shown, signing, telemetry,
+    own_key,
+    pruning::Pruner,
+    retention, shown, signing, telemetry,
 };
 
 /// The record, its keys and what is folded from it: all that the commands on a stopped server need.
 pub struct Core {
     /// The log.
     pub log: Arc<dyn EventLog>,
+    /// The same, to be pruned.
+    pub(crate) prunable: Arc<Log>,
     /// What seals.
     pub vault: Vault,
     /// What signs.
@@ -62,8 +66,9 @@ impl Core {
             let config = config.clone();
             tokio::task::spawn_blocking(move || open_stores(&config))
         };
-        let Stores { log, vault, notary, read, own_signer } =
+        let Stores { prunable, vault, notary, read, own_signer } =
             opened.await.map_err(Failure::failed)??;
+        let log: Arc<dyn EventLog> = Arc::clone(&prunable) as Arc<dyn EventLog>;
         read.start();
         let dns = DnsOptions {
             servers: config.dns.servers.as_ref().map(|servers| servers.0.clone()),
@@ -87,7 +92,7 @@ impl Core {
         })
         .await
         .map_err(Failure::failed)?;
-        Ok(Self { log, vault, notary, read, platform })
+        Ok(Self { log, prunable, vault, notary, read, platform })
     }
 
     /// What renders `/metrics`.
@@ -114,7 +119,7 @@ impl Core {
 }
 
 struct Stores {
-    log: Arc<dyn EventLog>,
+    prunable: Arc<Log>,
     vault: Vault,
     notary: Arc<Notary>,
     read: ReadModels,
@@ -128,7 +133,8 @@ fn open_stores(config: &Config) -> Result<Stores, Failure> {
     let vault = keys::vault(config)?;
     let own_signer = own_key::signer(config, &vault)?;
     let log = Log::open(&config.log_dir(), LogOptions::default()).map_err(Failure::failed)?;
-    let log: Arc<dyn EventLog> = Arc::new(log);
+    let prunable = Arc::new(log);
+    let log: Arc<dyn EventLog> = Arc::clone(&prunable) as Arc<dyn EventLog>;
     if let Some(last) = last_event(log.as_ref()).map_err(Failure::failed)? {
         SystemClock::not_before(last);
     }
@@ -138,7 +144,19 @@ fn open_stores(config: &Config) -> Result<Stores, Failure> {
     let notary = Notary::open(&config.log_dir(), Arc::clone(&log), signing, anchor);
     let notary = Arc::new(notary.map_err(Failure::failed)?);
     let read = ReadModels::open(&config.read_dir(), Arc::clone(&log), vault.clone());
-    Ok(Stores { log, vault, notary, read: read.map_err(Failure::failed)?, own_signer })
+    Ok(Stores { prunable, vault, notary, read: read.map_err(Failure::failed)?, own_signer })
+}
+
+/// Prunes the log of a data directory.
+pub(crate) fn pruner(config: &Config, log: &Arc<Log>, vault: &Vault) -> Result<Pruner, Failure> {
+    Ok(Pruner {
+        log: Arc::clone(log),
+        vault: vault.clone(),
+        key: InstanceKey::load(&config.instance_key_file()).map_err(Failure::usage)?,
+        following: None,
+        scratch: config.pruning_dir(),
+        clock: Arc::new(SystemClock),
+    })
 }
 
 /// When the last event was recorded.
@@ -283,6 +301,15 @@ impl Node {
         if let Retention::For(keep) = config.retention.content {
             let (log, read) = (Arc::clone(&core.log), core.read.clone());
             upkeep.spawn(retention::run(log, read, Arc::new(SystemClock), keep));
+        }
+        let pruner = Pruner {
+            following: Some(core.read.clone()),
+            ..pruner(config, &core.prunable, &core.vault)?
+        };
+        match config.retention.events {
+            Retention::For(keep) => drop(upkeep.spawn(pruner.run(keep))),
+            // What somebody pruned may not be recorded yet.
+            Retention::Forever => drop(upkeep.spawn(pruner.record_only())),
         }
         Ok(Self { core, address, serving, inbound, upkeep, access })
     }

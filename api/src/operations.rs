@@ -133,6 +133,11 @@ pub(crate) fn query_problem(error: QueryError) -> Problem {
         QueryError::TooWide => {
             Problem::field("from", "covers too much: ask for a shorter time or a longer interval")
         }
+        QueryError::Pruned { last } => {
+            let words = format!("is too long ago: events up to {last} were pruned");
+            let message = format!("Events up to {last} were pruned: go on after that number.");
+            Problem::new(Code::EventsPruned).saying(message).blaming("after", words)
+        }
         error => Problem::internal("a read model failed", &error),
     }
 }

@@ -37,6 +37,7 @@ pub(crate) enum Code {
     NotCancelable,
     AlreadyExists,
     TemplateChanged,
+    EventsPruned,
     LimitReached,
     PausedByOperator,
     KeyNotPublished,
@@ -153,6 +154,9 @@ impl Code {
                 "template_changed",
                 "Somebody else wrote a version in the meantime: read it, and try again.",
             ),
+            Self::EventsPruned => {
+                (S::GONE, "events_pruned", "The events after this number were pruned.")
+            }
             Self::KeyNotPublished => (
                 S::CONFLICT,
                 "key_not_published",

@@ -26,11 +26,22 @@ use crate::{
 /// Messages in one append of several streams.
 const TOGETHER: usize = 100;
 const DOMAINS: u64 = 50;
-/// The days that the events are spread over.
-const DAYS_MS: u64 = 29 * 24 * 3_600 * 1_000;
+const DAY_MS: u64 = 24 * 3_600 * 1_000;
+/// The days that the events are spread over, when it does not matter.
+const DAYS: u64 = 29;
 
 /// Appends so many events, about two a message, up to now; one message in ten is deferred once.
 pub(crate) async fn fill(site: &Site, sender: &Sender, events: usize) -> Outcome<()> {
+    fill_days(site, sender, events, DAYS).await
+}
+
+/// The same, over so many days.
+pub(crate) async fn fill_days(
+    site: &Site,
+    sender: &Sender,
+    events: usize,
+    days: u64,
+) -> Outcome<()> {
     let file = site.data().join("master.key");
     let key = MasterKey::load_or_create(&file)?;
     let vault = Vault::load_or_create(&site.data().join("log"), &file, &key)?;
@@ -41,13 +52,13 @@ pub(crate) async fn fill(site: &Site, sender: &Sender, events: usize) -> Outcome
         app: sender.app.parse()?,
         key: ApiKeyId::from_bytes([3; 16]),
         domain: DomainId::from_bytes([4; 16]),
-        step_ms: DAYS_MS / u64::try_from(events.max(1))?,
-        start: now()?.as_millis().saturating_sub(DAYS_MS),
+        step_ms: days * DAY_MS / u64::try_from(events.max(1))?,
+        start: now()?.as_millis().saturating_sub(days * DAY_MS),
     };
     writer.write(&log, events).await
 }
 
-fn now() -> Outcome<Timestamp> {
+pub(crate) fn now() -> Outcome<Timestamp> {
     #[expect(clippy::disallowed_methods, reason = "a log ends about now")]
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     Ok(Timestamp::from_millis(u64::try_from(now.as_millis())?))

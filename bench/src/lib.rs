@@ -94,6 +94,12 @@ enum Scenario {
         #[arg(long, default_value_t = 1_000_000)]
         events: usize,
     },
+    /// Disk of a log of 500 days before and after all but the last 100 were pruned.
+    Retention {
+        /// Messages in the log.
+        #[arg(long, default_value_t = 200_000)]
+        messages: usize,
+    },
     /// A page of the logs and 30 days of statistics over long logs.
     Query {
         /// Events in the log.
@@ -151,6 +157,7 @@ async fn measure(arguments: &Arguments) -> Outcome<()> {
         Scenario::Mixed => scenario::mixed::run(setting).await,
         Scenario::Backlog { waiting } => scenario::backlog::run(setting, waiting).await,
         Scenario::Replay { events } => scenario::replay::run(setting, *events).await,
+        Scenario::Retention { messages } => scenario::retention::run(setting, *messages).await,
         Scenario::Query { events } => scenario::query::run(setting, events).await,
         Scenario::Tenants { tenants } => scenario::tenants::run(setting, tenants).await,
         Scenario::Size => scenario::size::run(setting).await,

@@ -8,5 +8,6 @@ pub(crate) mod latency;
 pub(crate) mod mixed;
 pub(crate) mod query;
 pub(crate) mod replay;
+pub(crate) mod retention;
 pub(crate) mod size;
 pub(crate) mod tenants;

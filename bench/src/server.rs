@@ -139,7 +139,8 @@ impl Site {
         Ok(started.elapsed())
     }
 
-    fn json(&self, arguments: &[&str]) -> Outcome<Value> {
+    /// What a command on the stopped server's data answers.
+    pub fn json(&self, arguments: &[&str]) -> Outcome<Value> {
         Ok(serde_json::from_slice(&self.output(arguments, &["--json"])?)?)
     }
 

@@ -348,7 +348,8 @@ impl<'a> Copy<'a> {
                 let ending = reader
                     .finish()
                     .ok_or_else(|| BackupError::NotABackup { dir: plan.destination.to_owned() })?;
-                let writer = JournalWriter::resume(&journal, &ending, SEGMENT_BYTES);
+                let begun = ending.chain.at;
+                let writer = JournalWriter::resume(&journal, &ending, begun, SEGMENT_BYTES);
                 (writer.map_err(failed(&journal))?, ending.chain)
             }
         };

@@ -39,6 +39,11 @@ impl Hour {
         Self(u32::try_from(at.as_millis() / HOUR_MS).unwrap_or(u32::MAX).min(u32::MAX - 1))
     }
 
+    /// When it begins.
+    pub(crate) fn begin(self) -> Timestamp {
+        Timestamp::from_millis(u64::from(self.0) * HOUR_MS)
+    }
+
     /// The number of hours.
     pub const fn get(self) -> u32 {
         self.0

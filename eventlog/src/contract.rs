@@ -11,6 +11,7 @@ use crate::{
     event::{Append, Appended, BoxFuture, Recorded},
     merkle::TreeHash,
     position::{Position, Version},
+    pruned::Pruned,
     signed_checkpoint::TreeHead,
 };
 
@@ -19,13 +20,16 @@ pub const MAX_READ_BYTES: usize = 4 * 1024 * 1024;
 /// Most events that one read returns.
 pub const MAX_READ_EVENTS: usize = 8192;
 
+/// Key and value of rows that were carried, in the order of their keys.
+pub type CarriedRows = Box<dyn Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), ReadError>>>;
+
 /// An append-only log of events in streams, with one total order.
 ///
 /// # Contract
 /// Checked by one suite against every implementation.
 /// - An append is answered with [`Appended`] only once it is durable, and is then seen by every
 ///   read. Nothing is seen by a read or announced by [`EventLog::head`] before it is durable.
-/// - Positions run from 1 without gaps, versions of a stream likewise; an append's events stand
+/// - Positions run from 1 without gaps, but where events were pruned; versions of a stream likewise; an append's events stand
 ///   together.
 /// - The content of an append is durable before its events.
 /// - Reads block shortly on the disk: from async code, call them where blocking is allowed.
@@ -51,6 +55,22 @@ pub trait EventLog: Send + Sync + 'static {
     /// The events of the whole log after a position, oldest first; empty only at its end. Bounded
     /// like [`EventLog::read_stream`]; fewer than `limit` does not mean the end.
     fn read_all(&self, after: Position, limit: usize) -> Result<Vec<Recorded>, ReadError>;
+
+    /// What was ever pruned: its events are skipped by reads of the whole log, and its streams are as
+    /// if they had never been. `None` when nothing was.
+    fn pruned(&self) -> Result<Option<Pruned>, ReadError> {
+        Ok(None)
+    }
+
+    /// Whether the event at a position was pruned.
+    fn is_pruned(&self, _position: Position) -> Result<bool, ReadError> {
+        Ok(false)
+    }
+
+    /// The rows that were carried in a table of what was pruned, in the order of their keys.
+    fn carried(&self, _table: &str) -> CarriedRows {
+        Box::new(std::iter::empty())
+    }
 
     /// The last durable position, and a signal when it moves.
     fn head(&self) -> watch::Receiver<Position>;

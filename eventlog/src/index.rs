@@ -3,8 +3,10 @@
 //! One tree holds it all, so that blocks, index entries and the checkpoint that covers them go in
 //! one batch: `b` + first position → block, `s` + stream + version → position, `t` + level + place →
 //! node of the tree, `c` → the end of the chain. Numbers in keys are big-endian, to sort as they
-//! count.
+//! count. In a log of which something was pruned also `p` → what that was, signed, and `r` + table +
+//! key → rows that were carried for those who count what was pruned.
 
+mod carried;
 mod tree;
 
 use std::{
@@ -17,14 +19,16 @@ use model::{StreamId, Timestamp};
 use parking_lot::Mutex;
 
 use crate::{
-    block::{Block, MAX_BLOCK_EVENTS, OpenBlock},
+    block::{Block, Item, MAX_BLOCK_EVENTS, OpenBlock},
     contract::{MAX_READ_BYTES, MAX_READ_EVENTS},
     engine::{self, EngineError},
     error::ReadError,
     event::{ChainEnd, ChainHash, Malformed, Recorded, take, take_u64},
     files,
+    gap::Gap,
     merkle::{Frontier, LEAF, TreeHash},
     position::{Position, Version},
+    pruned::SignedPruned,
 };
 
 pub(crate) use self::tree::STORED_LEVEL;
@@ -113,6 +117,11 @@ impl Index {
     pub(crate) fn open(dir: &Path) -> Result<Self, EngineError> {
         let db = engine::open(dir)?;
         Ok(Self { db, dir: dir.to_owned(), cache: Mutex::default() })
+    }
+
+    /// Where its files lie.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The end of the chain in what is sealed.
@@ -261,6 +270,11 @@ impl Index {
         Ok(block.event(position).cloned())
     }
 
+    /// The gap in which a position lies, if it does.
+    pub(crate) fn gap_at(&self, position: Position) -> Result<Option<Gap>, IndexError> {
+        Ok(self.block_at(position)?.and_then(|block| block.gap(position).cloned()))
+    }
+
     /// The version of a stream in what is sealed.
     pub(crate) fn version(&self, stream: StreamId) -> Result<Version, IndexError> {
         let range = stream_key(stream, Version::NONE)..=stream_key(stream, Version::new(u64::MAX));
@@ -391,7 +405,7 @@ impl Sealing {
                 if block.end() != end {
                     return Err(damaged("the last block is not the one of the checkpoint"));
                 }
-                OpenBlock::reopen(block.before, &block.events)
+                OpenBlock::reopen(&block)
             }
         };
         index.mend_tree(end.position.get())?;
@@ -428,8 +442,7 @@ impl Sealing {
             });
         }
         if !self.open.takes(event) {
-            self.put_block()?;
-            self.open = OpenBlock::after(self.open.end());
+            self.next_block()?;
         }
         self.open.push(event);
         let position = event.position.get().to_be_bytes();
@@ -442,6 +455,55 @@ impl Sealing {
             }
         });
         self.bytes += self.encoded.len();
+        self.apply_when_full()
+    }
+
+    /// Adds the gap that follows.
+    pub(crate) fn push_gap(&mut self, gap: &Gap) -> Result<(), IndexError> {
+        let damaged = |what| IndexError::Damaged { position: gap.first, what };
+        if gap.first != self.open.end().position.next() {
+            return Err(damaged("the chain does not hold"));
+        }
+        if !self.open.takes_gap(gap) {
+            self.next_block()?;
+        }
+        self.open.push_gap(gap.clone());
+        self.entries += 1;
+        self.bytes += gap.encoded_len();
+        for node in gap.nodes() {
+            let fits = self.tree.push_node(node.level, node.hash, |level, index, hash| {
+                if level >= STORED_LEVEL {
+                    self.batch.insert(&tree::node_key(level, index), hash.as_bytes());
+                    self.entries += 1;
+                }
+            });
+            if !fits {
+                return Err(damaged("a gap's nodes do not fit the tree"));
+            }
+        }
+        self.apply_when_full()
+    }
+
+    /// Adds what follows.
+    pub(crate) fn push_item(&mut self, item: &Item<'_>) -> Result<(), IndexError> {
+        match item {
+            Item::Event(event) => self.push(event),
+            Item::Gap(gap) => self.push_gap(gap),
+        }
+    }
+
+    /// What it writes to.
+    pub(crate) fn index(&self) -> &Arc<Index> {
+        &self.index
+    }
+
+    fn next_block(&mut self) -> Result<(), IndexError> {
+        self.put_block()?;
+        self.open = OpenBlock::after(self.open.end());
+        Ok(())
+    }
+
+    fn apply_when_full(&mut self) -> Result<(), IndexError> {
         if self.entries >= BATCH_ENTRIES || self.bytes >= BATCH_BYTES {
             self.apply()
         } else {

@@ -50,8 +50,57 @@ impl Layout {
         self.dir.join("journal")
     }
 
-    pub(crate) fn sled(&self) -> PathBuf {
-        self.dir.join("sled")
+    /// sled's files that are in use: of a generation, 0 until something is pruned.
+    pub(crate) fn sled(&self) -> Result<PathBuf, OpenError> {
+        Ok(self.sled_of(self.generation()?))
+    }
+
+    /// sled's files of a generation. No other one ever has their path: sled may still write to it
+    /// after another took over.
+    pub(crate) fn sled_of(&self, generation: u64) -> PathBuf {
+        match generation {
+            0 => self.dir.join("sled"),
+            number => self.dir.join(format!("sled.{number}")),
+        }
+    }
+
+    fn generation_file(&self) -> PathBuf {
+        self.dir.join("generation")
+    }
+
+    /// Which of sled's files are in use.
+    pub(crate) fn generation(&self) -> Result<u64, OpenError> {
+        let path = self.generation_file();
+        let text = match std::fs::read_to_string(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+            read => read.map_err(|error| OpenError::io(&path, error))?,
+        };
+        let number = text.strip_suffix('\n').and_then(|number| number.parse::<u64>().ok());
+        number.filter(|number| format!("{number}\n") == text).ok_or_else(|| {
+            let what = std::io::Error::new(std::io::ErrorKind::InvalidData, "not a number");
+            OpenError::io(path, what)
+        })
+    }
+
+    /// From now on, also after a crash, the files of this generation are in use.
+    pub(crate) fn begin_generation(&self, generation: u64) -> std::io::Result<()> {
+        files::replace(&self.generation_file(), format!("{generation}\n").as_bytes())
+    }
+
+    /// Removes sled's files of generations that are not in use: a crash left them half made, or
+    /// not yet deleted.
+    pub(crate) fn remove_other_generations(&self) -> Result<(), OpenError> {
+        let current = self.sled()?;
+        let failed = |error| OpenError::io(&self.dir, error);
+        for entry in std::fs::read_dir(&self.dir).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let name = path.file_name().and_then(std::ffi::OsStr::to_str).unwrap_or_default();
+            let number = name.strip_prefix("sled.").and_then(|number| number.parse::<u64>().ok());
+            if path != current && (name == "sled" || number.is_some()) {
+                std::fs::remove_dir_all(&path).map_err(|error| OpenError::io(&path, error))?;
+            }
+        }
+        Ok(())
     }
 
     /// sled's files that could not be used, the latest only.

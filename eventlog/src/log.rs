@@ -3,6 +3,7 @@
 mod committer;
 mod open;
 mod pace;
+mod prune;
 mod rebuild;
 mod sealer;
 mod shared;
@@ -21,16 +22,18 @@ use self::{
 };
 pub use self::{
     open::Recovery,
+    prune::{CarriedRow, Prunable, PruneError, Pruning},
     rebuild::{Rebuilt, rebuild},
 };
 use crate::{
     content::{ContentLocation, Hour, Sealed},
-    contract::{EventLog, Health},
+    contract::{CarriedRows, EventLog, Health},
     error::{AppendError, Cause, CloseError, ContentError, OpenError, ReadError},
     event::{Append, Appended, BoxFuture, Recorded, check_all, only},
     layout::Layout,
     merkle::TreeHash,
     position::{Position, Version},
+    pruned::Pruned,
     signed_checkpoint::TreeHead,
     verify::{VerifyError, VerifyReport},
 };
@@ -103,6 +106,8 @@ pub struct LogStats {
     pub blocks: u64,
     /// How many sealed events the stream index names.
     pub indexed: u64,
+    /// How many events were pruned.
+    pub pruned: u64,
     /// How many content segments there are.
     pub content_segments: u64,
     /// Bytes of content.
@@ -137,7 +142,7 @@ impl Log {
         let opened = open::recover(&layout, &options, None, &mut |_| {})?;
         let recovery = opened.recovery.clone();
         let dir = layout.dir().to_owned();
-        let (shared, journal, sealing) = Shared::new(layout, options, lock, opened)?;
+        let (shared, journal) = Shared::new(layout, options, lock, opened)?;
         let shared = Arc::new(shared);
 
         let (requests, waiting) = mpsc::channel(WAITING_APPENDS);
@@ -148,8 +153,9 @@ impl Log {
                 .spawn(work)
                 .map_err(|error| OpenError::io(&dir, error))
         };
-        let committer = Committer::new(Arc::clone(&shared), (journal, sealing.end()), waiting);
-        let sealer = Sealer::new(Arc::clone(&shared), sealing);
+        let end = shared.sealing.lock().end();
+        let committer = Committer::new(Arc::clone(&shared), (journal, end), waiting);
+        let sealer = Sealer::new(Arc::clone(&shared));
         let threads = vec![
             spawn(
                 "log-seal",
@@ -183,7 +189,7 @@ impl Log {
     /// position, while the log is in use. `progress` is told the positions checked and their
     /// number.
     pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, VerifyError> {
-        crate::verify::verify_open(&self.shared.index, &self.shared.content, progress)
+        crate::verify::verify_open(&self.shared.index(), &self.shared.content, progress)
     }
 
     async fn append_waiting(&self, appends: Vec<Append>) -> Result<Vec<Appended>, AppendError> {
@@ -227,6 +233,18 @@ impl EventLog for Log {
 
     fn read_all(&self, after: Position, limit: usize) -> Result<Vec<Recorded>, ReadError> {
         self.shared.read_all(after, limit)
+    }
+
+    fn pruned(&self) -> Result<Option<Pruned>, ReadError> {
+        Ok(self.shared.index().pruned()?.map(|signed| signed.pruned))
+    }
+
+    fn is_pruned(&self, position: Position) -> Result<bool, ReadError> {
+        Ok(self.shared.index().gap_at(position)?.is_some())
+    }
+
+    fn carried(&self, table: &str) -> CarriedRows {
+        self.shared.index().carried(table)
     }
 
     fn head(&self) -> watch::Receiver<Position> {

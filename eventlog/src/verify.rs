@@ -42,6 +42,8 @@ pub struct VerifyReport {
     pub signed: Position,
     /// The first position that the journal still holds; 0 when it was not read.
     pub journal_from: Position,
+    /// Events that were pruned; of a pass that began at a checkpoint only those after it.
+    pub pruned: u64,
     /// Content records that are there.
     pub content: u64,
     /// Content records that were forgotten.
@@ -112,7 +114,7 @@ pub(crate) fn verify_in(
             return Err(bad(Position::START, "the checkpoint file is damaged"));
         }
     };
-    let index = Index::open(&layout.sled())
+    let index = Index::open(&layout.sled()?)
         .map_err(|error| bad(Position::START, format!("sled's files do not open: {error}")))?;
     if let Some(known) = known {
         check_index(&index, Some(known)).map_err(|what| bad(known.position, what))?;
@@ -140,7 +142,7 @@ pub(crate) fn verify_open(
     content: &ContentSegments,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<VerifyReport, VerifyError> {
-    Ok(verify_sealed(index, content, || Ok(Walk::new()), progress)?.1)
+    Ok(verify_sealed(index, content, || Walk::new(index), progress)?.1)
 }
 
 /// Checks what is sealed: quickly, and where that finds anything once more in the way that names
@@ -202,11 +204,16 @@ fn pass(
     {
         return Err(bad(Position::START, "the stream index differs from the events"));
     }
+    if walk.end.position < sealed.position {
+        return Err(bad(walk.end.position.next(), "a sealed event is missing"));
+    }
     if walk.end.position == sealed.position && walk.end.hash != sealed.hash {
         return Err(bad(sealed.position, "the chain differs from sled's checkpoint"));
     }
+    walk.check_gaps(index)?;
     report.head = sealed.position;
     report.sealed = sealed.position;
+    report.pruned = walk.pruned_events();
     Ok(report)
 }
 
@@ -269,9 +276,7 @@ fn compare(index: &Index, journal: ChainEnd, sealed: Position) -> Result<(), Ver
     if journal.position == Position::START || journal.position > sealed {
         return Ok(());
     }
-    let block = index.block_at(journal.position).map_err(index_error)?;
-    let same = block.is_some_and(|block| {
-        block.event(journal.position).is_some_and(|event| event.hash == journal.hash)
-    });
+    let end = index.chain_at(journal.position).map_err(index_error)?;
+    let same = end.is_some_and(|end| end.hash == journal.hash);
     if same { Ok(()) } else { Err(bad(journal.position, "sled and the journal differ")) }
 }

@@ -58,6 +58,9 @@ pub enum WhyError {
     /// An event is not what was written.
     #[error("position {0}: the event is not readable")]
     Unreadable(Position),
+    /// It was pruned.
+    #[error("the event at position {0} was pruned: its message ended long ago")]
+    Pruned(Position),
     /// More than [`MAX_STEPS`].
     #[error("it has more than {MAX_STEPS} causes")]
     TooMany,
@@ -93,6 +96,9 @@ pub struct Step {
     /// with the first event of that stream.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub lost: bool,
+    /// Whether that event was of a message that was pruned.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub pruned: bool,
 }
 
 /// An event, what led to it, what led to that, and so on.
@@ -120,18 +126,23 @@ pub fn why(log: &dyn EventLog, named: Named) -> Result<Option<Trail>, WhyError> 
         }
         let event = decode(&recorded)?;
         let cause = cause(&recorded, &event)?;
-        let mut lost = false;
+        let (mut lost, mut pruned) = (false, false);
         if let Some(Cause { by, after }) = cause {
             next = match after {
                 Some(after) => {
                     let led = follow(log, recorded.stream, after)?;
-                    lost = led.lost;
+                    (lost, pruned) = (led.lost, led.pruned);
                     led.event
                 }
                 None => maker(log, &recorded, &event, by)?,
             };
         }
-        steps.push(step(&recorded, &event, cause, lost));
+        steps.push(Step { lost, pruned, ..step(&recorded, &event, cause) });
+    }
+    if let (true, Named::Position(position)) = (steps.is_empty(), named)
+        && log.is_pruned(position)?
+    {
+        return Err(WhyError::Pruned(position));
     }
     Ok((!steps.is_empty()).then_some(Trail { steps }))
 }
@@ -141,7 +152,7 @@ fn decode(recorded: &Recorded) -> Result<Event, WhyError> {
     Event::decode(recorded.stream, &recorded.data).map_err(unreadable)
 }
 
-fn step(recorded: &Recorded, event: &Event, cause: Option<Cause>, lost: bool) -> Step {
+fn step(recorded: &Recorded, event: &Event, cause: Option<Cause>) -> Step {
     Step {
         position: recorded.position.get(),
         stream: recorded.stream,
@@ -151,7 +162,8 @@ fn step(recorded: &Recorded, event: &Event, cause: Option<Cause>, lost: bool) ->
         kind: event.kind().to_owned(),
         cause: cause.map(|cause| cause.by),
         after: cause.and_then(|cause| cause.after),
-        lost,
+        lost: false,
+        pruned: false,
     }
 }
 
@@ -171,6 +183,7 @@ fn cause(recorded: &Recorded, event: &Event) -> Result<Option<Cause>, WhyError> 
 struct Led {
     event: Option<Recorded>,
     lost: bool,
+    pruned: bool,
 }
 
 /// The event that led to one of `stream`.
@@ -179,12 +192,17 @@ fn follow(log: &dyn EventLog, stream: StreamId, after: After) -> Result<Led, Why
         After::Own(version) => {
             let before = Version::new(version.saturating_sub(1));
             let event = log.read_stream(stream, before, 1)?.into_iter().next();
-            Ok(Led { lost: event.is_none(), event })
+            Ok(Led { lost: event.is_none(), event, pruned: false })
         }
-        After::Other(stream, id) => match in_stream(log, stream, |one, _| one.id == id)? {
-            Some(event) => Ok(Led { event: Some(event), lost: false }),
-            None => Ok(Led { event: first(log, stream)?, lost: true }),
-        },
+        After::Other(stream, id) => {
+            if let Some(event) = in_stream(log, stream, |one, _| one.id == id)? {
+                return Ok(Led { event: Some(event), lost: false, pruned: false });
+            }
+            let event = first(log, stream)?;
+            // Messages are pruned as a whole.
+            let pruned = event.is_none() && log.pruned()?.is_some();
+            Ok(Led { event, lost: !pruned, pruned })
+        }
     }
 }
 
@@ -274,7 +292,9 @@ fn find_id(log: &dyn EventLog, id: EventId) -> Result<Option<Recorded>, WhyError
     let (mut low, mut high) = (0, log.head().borrow().get());
     while low < high {
         let middle = low + (high - low) / 2;
-        let earlier = at(log, middle + 1)?.is_some_and(|event| event.at.as_millis() < named_at);
+        // The next one that there is, where some were pruned.
+        let next = log.read_all(Position::new(middle), 1)?;
+        let earlier = next.first().is_some_and(|event| event.at.as_millis() < named_at);
         if earlier {
             low = middle + 1;
         } else {

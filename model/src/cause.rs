@@ -40,6 +40,8 @@ pub enum By {
     Operator,
     /// A command on a stopped server's data directory.
     CommandLine,
+    /// The server itself, as it is configured.
+    Configuration,
     /// An attempt at delivery, with what came of it.
     Attempt,
     /// The alarm: a time had come.
@@ -56,11 +58,12 @@ pub enum By {
 
 impl By {
     /// Those that are told by a word, which are all but keys and users.
-    pub const WORDS: [(Self, &'static str); 10] = [
+    pub const WORDS: [(Self, &'static str); 11] = [
         (Self::Registration, "registration"),
         (Self::Visitor, "visitor"),
         (Self::Operator, "operator"),
         (Self::CommandLine, "command_line"),
+        (Self::Configuration, "configuration"),
         (Self::Attempt, "attempt"),
         (Self::Alarm, "alarm"),
         (Self::Dns, "dns"),
@@ -77,6 +80,7 @@ impl By {
             Self::Visitor => "visitor",
             Self::Operator => "operator",
             Self::CommandLine => "command_line",
+            Self::Configuration => "configuration",
             Self::Attempt => "attempt",
             Self::Alarm => "alarm",
             Self::Dns => "dns",

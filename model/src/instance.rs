@@ -1,5 +1,5 @@
-//! What holds for the whole instance: the receivers that nothing is delivered to for now; and what
-//! happened to it as a whole.
+//! What holds for the whole instance: the receivers that nothing is delivered to for now; what was
+//! pruned of its log; and what happened to it as a whole.
 //!
 //! There is one instance to a log, so its stream has one name: [`InstanceId::THIS`].
 
@@ -36,6 +36,8 @@ events! {
         MasterKeyRotated = "instance.master_key_rotated" v 1,
         /// The record was put back to a backup: what it held behind is not in it any more.
         Restored = "instance.restored" v 1,
+        /// Messages that ended long ago were pruned from the log.
+        LogPruned = "instance.log_pruned" v 1,
     }
 }
 
@@ -89,10 +91,28 @@ pub struct Restored {
     pub signed_anew: bool,
 }
 
+/// See [`InstanceEvent::LogPruned`]. Numbers are of all that was ever pruned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPruned {
+    /// The last position that was looked at: no event after it was pruned.
+    pub up_to: u64,
+    /// When its event was recorded.
+    pub up_to_at: Timestamp,
+    /// Messages that are gone.
+    pub messages: u64,
+    /// Their events.
+    pub events: u64,
+    /// Runs of positions that they stood at.
+    pub gaps: u64,
+    /// BLAKE3 over what is kept of each run, 64 hexadecimal digits: as in the signed stub.
+    pub stubs: Box<str>,
+}
+
 /// The instance folded from its events. [`Instance::default`] is one that nothing happened to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Instance {
     paused: BTreeMap<DomainName, Pause>,
+    pruned: Option<LogPruned>,
 }
 
 impl Instance {
@@ -108,6 +128,7 @@ impl Instance {
             InstanceEvent::SignInRefused(_)
             | InstanceEvent::MasterKeyRotated(_)
             | InstanceEvent::Restored(_) => {}
+            InstanceEvent::LogPruned(pruned) => self.pruned = Some(pruned.clone()),
         }
     }
 
@@ -128,6 +149,8 @@ pub enum Command {
     RefuseSignIn(SignInRefused),
     /// Note that there is another master key.
     NoteMasterKey(MasterKeyRotated),
+    /// Know that the log was pruned.
+    RecordPruning(LogPruned),
 }
 
 /// Why a command is not carried out.
@@ -158,6 +181,10 @@ pub fn decide(instance: &Instance, command: &Command) -> Result<Vec<InstanceEven
         }
         Command::RefuseSignIn(refused) => Ok(vec![refused.clone().into()]),
         Command::NoteMasterKey(rotated) => Ok(vec![rotated.clone().into()]),
+        Command::RecordPruning(pruned) => {
+            let news = instance.pruned.as_ref() != Some(pruned);
+            Ok(news.then(|| pruned.clone().into()).into_iter().collect())
+        }
     }
 }
 
@@ -226,6 +253,23 @@ mod tests {
         let restored = Restored { through: 4_711, backed_up_at, signed_anew: true };
         let held = given(&[paused("a.test").into(), restored.into()]);
         assert_eq!(held, given(&[paused("a.test").into()]));
+    }
+
+    #[test]
+    fn a_pruning_is_recorded_once() {
+        let pruned = |up_to| LogPruned {
+            up_to,
+            up_to_at: NOW,
+            messages: 3,
+            events: 7,
+            gaps: 1,
+            stubs: "00".repeat(32).into(),
+        };
+        let record = |up_to| Command::RecordPruning(pruned(up_to));
+        assert_eq!(decide(&given(&[]), &record(9)), Ok(vec![pruned(9).into()]));
+        let known = given(&[pruned(9).into()]);
+        assert_eq!(decide(&known, &record(9)), Ok(vec![]), "a stop came between the two");
+        assert_eq!(decide(&known, &record(12)), Ok(vec![pruned(12).into()]));
     }
 
     #[test]

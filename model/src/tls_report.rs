@@ -33,6 +33,11 @@ impl Day {
         Self(u32::try_from(at.as_millis() / DAY_MS).unwrap_or(u32::MAX))
     }
 
+    /// The day so many days after 1970-01-01.
+    pub const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+
     /// How many days after 1970-01-01.
     pub const fn number(self) -> u32 {
         self.0

@@ -20,17 +20,22 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    /// The events after one position and up to another.
-    pub(crate) fn read(log: &dyn EventLog, after: Position, last: Position) -> Self {
+    /// The events after one position and up to another, at most so many.
+    pub(crate) fn read(log: &dyn EventLog, after: Position, last: Position, most: u64) -> Self {
         let mut chunk = Self::default();
         let mut reached = after;
         while reached < last {
+            // Where events were pruned, there are fewer than positions.
             let left = last.get().saturating_sub(reached.get());
+            let left = left.min(most.saturating_sub(chunk.facts.len() as u64));
             match log.read_all(reached, usize::try_from(left).unwrap_or(usize::MAX)) {
                 Ok(events) if events.is_empty() => break,
                 Ok(events) => {
                     for recorded in events {
                         reached = recorded.position;
+                        if reached > last {
+                            break;
+                        }
                         match Known::of(&recorded) {
                             Ok(known) => chunk.facts.push((recorded, known)),
                             Err(halt) => {
@@ -50,13 +55,15 @@ impl Chunk {
     }
 }
 
-/// Threads that read ahead, each every so manieth chunk; positions have no gaps, so each knows
-/// which. They end when this is dropped.
+/// Threads that read ahead, each every so manieth chunk of positions. They end when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Ahead {
     threads: Vec<(mpsc::Receiver<Chunk>, JoinHandle<()>)>,
     turn: usize,
+    /// Of the last event that was given.
     reached: Position,
+    /// Up to where chunks were given: further, where events were pruned.
+    covered: Position,
     last: Position,
 }
 
@@ -76,7 +83,8 @@ impl Ahead {
             let mut begin = after.plus(CHUNK.saturating_mul(number as u64));
             let work = move || {
                 while begin < last {
-                    let chunk = Chunk::read(log.as_ref(), begin, begin.plus(CHUNK).min(last));
+                    let end = begin.plus(CHUNK).min(last);
+                    let chunk = Chunk::read(log.as_ref(), begin, end, CHUNK);
                     let ends = chunk.stopped.is_some();
                     if give.send(chunk).is_err() || ends {
                         break;
@@ -88,19 +96,25 @@ impl Ahead {
             let thread = thread.map_err(|error| Halt::Thread(error.to_string().into()))?;
             threads.push((take, thread));
         }
-        Ok(Self { threads, turn: 0, reached: after, last })
+        Ok(Self { threads, turn: 0, reached: after, covered: after, last })
     }
 
-    /// The next chunk after `after`; `None` when everything was read, or it is not here.
+    /// The next chunk after `after` in which there is anything; `None` when everything was read, or it
+    /// is not here.
     pub(crate) fn next(&mut self, after: Position) -> Option<Chunk> {
-        if after != self.reached || self.reached >= self.last {
-            return None;
+        while after == self.reached && self.covered < self.last {
+            let (take, _) = self.threads.get(self.turn)?;
+            let chunk = take.recv().ok()?;
+            self.turn = (self.turn + 1) % self.threads.len();
+            self.covered = self.covered.plus(CHUNK).min(self.last);
+            if let Some((recorded, _)) = chunk.facts.last() {
+                self.reached = recorded.position;
+            }
+            if !chunk.facts.is_empty() || chunk.stopped.is_some() {
+                return Some(chunk);
+            }
         }
-        let (take, _) = self.threads.get(self.turn)?;
-        let chunk = take.recv().ok()?;
-        self.turn = (self.turn + 1) % self.threads.len();
-        self.reached = chunk.facts.last().map_or(after, |(recorded, _)| recorded.position);
-        Some(chunk)
+        None
     }
 }
 

@@ -333,6 +333,10 @@ impl Projection for AlarmsProjection {
         3
     }
 
+    fn is_carried(&self) -> bool {
+        true
+    }
+
     fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
         let StreamId::Message(message) = fact.recorded.stream else { return Ok(()) };
         let step = match fact.known {

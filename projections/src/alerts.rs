@@ -267,6 +267,10 @@ impl Projection for AlertsProjection {
         1
     }
 
+    fn is_carried(&self) -> bool {
+        true
+    }
+
     fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
         let (Known::Went(step), Some(origin)) = (fact.known, fact.origin) else { return Ok(()) };
         let taken = matches!(step, Step::Ended { end: End::Delivered, .. });

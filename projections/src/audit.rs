@@ -126,6 +126,10 @@ impl Projection for AuditProjection {
         2
     }
 
+    fn is_carried(&self) -> bool {
+        true
+    }
+
     fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
         // What is the operator's is no tenant's, and neither is the instance.
         let of_operator = match fact.known.other() {

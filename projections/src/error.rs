@@ -38,6 +38,16 @@ pub enum Halt {
     /// The log could not be read.
     #[error("the log cannot be read: {0}")]
     Log(#[from] ReadError),
+    /// What is needed of pruned events was not carried, or in another form than this program reads.
+    #[error(
+        "the read model {table} needs events that were pruned up to position {position}, and what was carried of them is not what this program reads"
+    )]
+    Carried {
+        /// Which table.
+        table: &'static str,
+        /// Up to where events were pruned.
+        position: Position,
+    },
     /// A table holds what was never written there. It is rebuilt at the next start.
     #[error("the read model {table} is damaged: {what}")]
     Damaged {
@@ -78,6 +88,12 @@ pub enum OpenError {
         /// What it said.
         source: io::Error,
     },
+    /// What is asked for was before events were pruned, and followed from them.
+    #[error("events were pruned up to position {position}: what was before cannot be shown")]
+    Pruned {
+        /// Up to where.
+        position: Position,
+    },
     /// There is no read model of this name.
     #[error("there is no read model called {name}; there are: {known}")]
     UnknownName {
@@ -103,6 +119,12 @@ pub enum QueryError {
     /// The log failed.
     #[error("the log cannot be read: {0}")]
     Log(#[from] ReadError),
+    /// What is asked for was pruned.
+    #[error("what is asked for was pruned")]
+    Pruned {
+        /// The number of the last event of the app that was pruned or may have been.
+        last: u64,
+    },
     /// The answer would need more rows than one question may read.
     #[error("the question covers too much: ask for a shorter time")]
     TooWide,

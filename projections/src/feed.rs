@@ -157,6 +157,10 @@ impl Projection for FeedProjection {
         1
     }
 
+    fn is_carried(&self) -> bool {
+        true
+    }
+
     fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
         match fact.known {
             Known::Began(_) => {}

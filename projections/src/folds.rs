@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use eventlog::{Batch, EventLog, Position, Recorded, Scan, Store, StoreError, Table};
+use eventlog::{Batch, EventLog, Position, Pruned, Recorded, Scan, Store, StoreError, Table};
 use model::Timestamp;
 
 use crate::{
@@ -44,6 +44,15 @@ pub enum Until {
 }
 
 impl Until {
+    /// Whether it does not go as far as an event.
+    pub(crate) fn is_before(self, position: Position, at: Timestamp) -> bool {
+        match self {
+            Self::Head => false,
+            Self::Position(last) => last < position,
+            Self::Time(last) => last < at,
+        }
+    }
+
     fn includes(self, recorded: &Recorded) -> bool {
         match self {
             Self::Head => true,
@@ -90,9 +99,14 @@ impl Folds {
         let mut every = Vec::with_capacity(projections.len());
         for projection in projections {
             let table = store.table(projection.name())?;
+            let pruned = log.pruned()?.filter(|_| projection.is_carried());
             let stands = match stored_checkpoint(&table)? {
                 Some(checkpoint) if afresh(projection.name()) => Err(Some(checkpoint)),
                 Some(checkpoint) if checkpoint.version != projection.version() => {
+                    Err(Some(checkpoint))
+                }
+                // Events that it has not taken in may be gone.
+                Some(checkpoint) if pruned.is_some_and(|it| checkpoint.position < it.last) => {
                     Err(Some(checkpoint))
                 }
                 Some(checkpoint) if !is_on_chain(log.as_ref(), checkpoint)? => {
@@ -107,7 +121,10 @@ impl Folds {
                     let position = before.map(|checkpoint| checkpoint.position.get());
                     tracing::info!(table = projection.name(), ?position, "made anew from the log");
                     empty(&table)?;
-                    Checkpoint::start(projection.version())
+                    match pruned {
+                        Some(pruned) => carry_on(log.as_ref(), &pruned, &table, &*projection)?,
+                        None => Checkpoint::start(projection.version()),
+                    }
                 }
             };
             if projection.remembers() {
@@ -214,7 +231,7 @@ impl Folds {
                 return Ok(chunk);
             }
         }
-        Ok(Chunk::read(self.log.as_ref(), after, after.plus(CHUNK).min(head)))
+        Ok(Chunk::read(self.log.as_ref(), after, head, CHUNK))
     }
 
     /// How the message of each event began, up to one that is of none.
@@ -337,8 +354,49 @@ fn stored_checkpoint(table: &Table) -> Result<Option<Checkpoint>, StoreError> {
     Ok(stored.and_then(|bytes| Checkpoint::read(&bytes).ok()))
 }
 
-/// Whether the log holds the very event that the checkpoint was written after.
+/// Begins a table with the rows that it had where events were pruned; its checkpoint last, for a
+/// table without one is emptied again.
+fn carry_on(
+    log: &dyn EventLog,
+    pruned: &Pruned,
+    table: &Table,
+    projection: &dyn Projection,
+) -> Result<Checkpoint, Halt> {
+    let unreadable = || Halt::Carried { table: projection.name(), position: pruned.last };
+    let mut checkpoint = None;
+    let (mut batch, mut rows, mut bytes) = (Batch::new(), 0, 0);
+    for row in log.carried(projection.name()) {
+        let (key, value) = row?;
+        if *key == *CHECKPOINT_KEY {
+            checkpoint = Checkpoint::read(&value).ok();
+            continue;
+        }
+        batch.put(&key, &value);
+        (rows, bytes) = (rows + 1, bytes + key.len() + value.len());
+        if rows >= WRITE_ROWS || bytes >= WRITE_BYTES {
+            table.apply(std::mem::take(&mut batch))?;
+            (rows, bytes) = (0, 0);
+        }
+    }
+    let wanted =
+        Checkpoint { version: projection.version(), position: pruned.last, hash: pruned.chain };
+    if checkpoint != Some(wanted) {
+        return Err(unreadable());
+    }
+    table.apply(batch)?;
+    let mut last = Batch::new();
+    last.put(CHECKPOINT_KEY, wanted.to_bytes());
+    table.apply(last)?;
+    Ok(wanted)
+}
+
+/// Whether the log holds the very event that the checkpoint was written after, or held it until it
+/// was pruned.
 fn is_on_chain(log: &dyn EventLog, checkpoint: Checkpoint) -> Result<bool, Halt> {
+    let Checkpoint { position, hash, .. } = checkpoint;
+    if log.pruned()?.is_some_and(|pruned| (pruned.last, pruned.chain) == (position, hash)) {
+        return Ok(true);
+    }
     let Some(before) = checkpoint.position.get().checked_sub(1) else { return Ok(false) };
     let found = log.read_all(Position::new(before), 1)?;
     Ok(found.first().is_some_and(|recorded| {

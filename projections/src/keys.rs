@@ -263,6 +263,10 @@ impl Projection for KeysProjection {
         2
     }
 
+    fn is_carried(&self) -> bool {
+        true
+    }
+
     fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
         match fact.known {
             Known::Other(Event::Tenant(TenantEvent::ApiKeyCreated(created))) => {

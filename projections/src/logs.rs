@@ -183,6 +183,10 @@ impl Projection for LogsProjection {
         2
     }
 
+    fn is_carried(&self) -> bool {
+        true
+    }
+
     fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
         let (kind, about) = match fact.known {
             Known::Began(_) => (LogKind::Accepted, None),

@@ -202,6 +202,10 @@ impl Projection for MessagesProjection {
         2
     }
 
+    fn is_carried(&self) -> bool {
+        true
+    }
+
     fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
         if let Known::Began(_) = fact.known {
             let row = round.edit_or(COUNT_KEY, || 0_u64.to_le_bytes().to_vec())?;

@@ -18,6 +18,13 @@ pub(crate) trait Projection: Send {
     /// The version of its rows: with another one, the table is made anew.
     fn version(&self) -> u32;
 
+    /// Whether rows follow from events of messages. Those are pruned when their time is over, and
+    /// then the table as it was at that point is carried in the log: it cannot be folded from
+    /// nothing any more. Whoever changes the version of such rows must read those that were carried.
+    fn is_carried(&self) -> bool {
+        false
+    }
+
     /// Takes in one event.
     fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt>;
 

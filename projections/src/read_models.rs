@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use eventlog::{EventLog, Position, Scan, Store, Vault};
+use eventlog::{CarriedRow, EventLog, Position, ReadError, Scan, Store, Vault};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -53,6 +53,10 @@ const NAMES: &[&str] = &[
     "feed",
     "erasures",
 ];
+
+/// Those that follow from events of messages.
+const CARRIED: &[&str] =
+    &["keys", "alarms", "messages", "logs", "stats", "audit", "tls_sessions", "alerts", "feed"];
 
 /// How far a rebuild has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -318,6 +322,25 @@ impl ReadModels {
         &self.shared.feed
     }
 
+    /// Every row that must be carried in the log when events are pruned up to where these read models
+    /// stand: of those that follow from events of messages.
+    pub fn carried(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<CarriedRow, ReadError>> + use<>, QueryError> {
+        let mut tables = Vec::new();
+        for name in CARRIED {
+            let number = NAMES.iter().position(|known| known == name).unwrap_or(NAMES.len());
+            let table = self.shared.store.table(name)?;
+            tables.push((*name, Rows::new(self.shared.layers.clone(), number, table)));
+        }
+        Ok(tables.into_iter().flat_map(|(name, rows)| {
+            rows.scan(Scan::all()).map(move |row| match row {
+                Ok((key, value)) => Ok((Box::from(name), key, value)),
+                Err(error) => Err(ReadError::Store(error.to_string().into())),
+            })
+        }))
+    }
+
     /// Every row of one read model, in the order of keys: length and bytes of the key, length and
     /// bytes of the value, lengths in four little-endian bytes. Equal logs give equal bytes. `None`
     /// when there is none of this name.
@@ -406,6 +429,10 @@ fn open(mut opening: Opening<'_>) -> Result<ReadModels, OpenError> {
 }
 
 fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
+    let pruned = opening.log.pruned().map_err(Halt::from)?;
+    if let Some(pruned) = pruned.filter(|pruned| opening.until.is_before(pruned.last, pruned.at)) {
+        return Err(OpenError::Pruned { position: pruned.last });
+    }
     let store = store::open(opening.dir)?;
     let (log, vault) = (Arc::clone(&opening.log), opening.vault.clone());
     let layers = Layers::new(NAMES.len());

@@ -180,6 +180,10 @@ impl Projection for StatsProjection {
         4
     }
 
+    fn is_carried(&self) -> bool {
+        true
+    }
+
     fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
         let Some(origin) = fact.origin else { return Ok(()) };
         let accepted = &origin.accepted;

@@ -177,6 +177,10 @@ impl Projection for TlsSessionsProjection {
         1
     }
 
+    fn is_carried(&self) -> bool {
+        true
+    }
+
     fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
         let (Some(origin), StreamId::Message(_)) = (fact.origin, fact.recorded.stream) else {
             return Ok(());

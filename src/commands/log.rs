@@ -1,6 +1,7 @@
 //! `lumora log …`: the record, read for audit.
 
 mod conservation;
+mod prune;
 mod reclassify;
 mod signed;
 mod why;
@@ -39,6 +40,7 @@ pub(super) async fn run(command: LogCommand) -> Result<(), Failure> {
         LogCommand::Key { output } => signed::key(&output),
         LogCommand::Checkpoint { config } => signed::checkpoint(&config),
         LogCommand::Consistency { from, to, config } => signed::consistency(from, to, &config),
+        LogCommand::Prune { before, output } => prune::run(before, &output).await,
         LogCommand::Rebuild { config } => {
             let dir = dir(&config)?;
             let rebuilt = eventlog::rebuild(&dir, &LogOptions::default(), &mut |_| {})
@@ -133,6 +135,7 @@ fn stats(config: &ConfigArguments, as_json: bool) -> Result<(), Failure> {
         ("sledBytes", stats.sled_bytes),
         ("blocks", stats.blocks),
         ("indexed", stats.indexed),
+        ("pruned", stats.pruned),
         ("contentSegments", stats.content_segments),
         ("contentBytes", stats.content_bytes),
     ];

@@ -41,6 +41,7 @@ mod read_models_deleted;
 mod reclassified;
 mod refused_recipient;
 mod restart;
+mod retention;
 mod rotated;
 mod secrets;
 mod servfail;

@@ -107,12 +107,8 @@ async fn in_whatever_order_and_over_restarts_a_key_is_the_one_request_that_came_
         let mut random = Random(seed);
         let World { ground, mut running, account, .. } =
             World::with(|options| actors::PlatformOptions { deliver: false, ..options }).await;
-        let other = Account::sending_from(
-            "mail.other.example",
-            &ground,
-            &running.platform,
-            &running.read,
-        );
+        let other =
+            Account::sending_from("mail.other.example", &ground, &running.platform, &running.read);
         let accounts = [account, other.await];
         let mut table = Table::new();
         for round in 1..=ROUNDS {

@@ -64,8 +64,8 @@ pub(crate) const OPERATIONS: [Operation; 52] = [
     },
     Operation { id: "listLogs", scope: Some(Scope::EmailRead), errors: QUERY_ERRORS },
     Operation { id: "getStats", scope: Some(Scope::EmailRead), errors: QUERY_ERRORS },
-    Operation { id: "listEvents", scope: Some(Scope::EmailRead), errors: QUERY_ERRORS },
-    Operation { id: "streamEvents", scope: Some(Scope::EmailRead), errors: QUERY_ERRORS },
+    Operation { id: "listEvents", scope: Some(Scope::EmailRead), errors: FEED_ERRORS },
+    Operation { id: "streamEvents", scope: Some(Scope::EmailRead), errors: FEED_ERRORS },
     Operation {
         id: "createTemplate",
         scope: Some(Scope::TemplateWrite),
@@ -238,6 +238,16 @@ const REMOVE_ERRORS: &[Code] = &[
 const QUERY_ERRORS: &[Code] = &[
     Code::Unauthorized,
     Code::InsufficientScope,
+    Code::ValidationFailed,
+    Code::RateLimited,
+    Code::InternalError,
+    Code::Overloaded,
+];
+
+const FEED_ERRORS: &[Code] = &[
+    Code::Unauthorized,
+    Code::InsufficientScope,
+    Code::EventsPruned,
     Code::ValidationFailed,
     Code::RateLimited,
     Code::InternalError,

@@ -52,7 +52,8 @@ impl Audit {
         #[oai(name = "type")]
         kind: Query<RecordedKind>,
         /// Only what this did: an API key, a user, or one of `registration`, `visitor`, `operator`,
-        /// `command_line`, `attempt`, `alarm`, `dns`, `report`, `letter`, `unsubscribe`.
+        /// `command_line`, `configuration`, `attempt`, `alarm`, `dns`, `report`, `letter`,
+        /// `unsubscribe`.
         actor: Query<By>,
         /// Only events at or after this time.
         from: Query<Timestamp>,

@@ -8,8 +8,10 @@
 
 use super::{BATCH_ENTRIES, Index, IndexError};
 use crate::{
+    block::Item,
     engine,
     event::ChainEnd,
+    gap::{Cover, Node},
     merkle::{Frontier, LEAF, Nodes, TreeHash},
     position::Position,
 };
@@ -79,8 +81,8 @@ impl Index {
         let mut frontier = self.tree().frontier(made * CHUNK)?;
         let (mut batch, mut entries) = (sled::Batch::default(), 0);
         for chunk in made..chunks {
-            for leaf in self.leaves(chunk)? {
-                frontier.push(leaf, |level, index, hash| {
+            for node in self.nodes_of(chunk)? {
+                frontier.push_node(node.level, node.hash, |level, index, hash| {
                     if level >= STORED_LEVEL {
                         batch.insert(&node_key(level, index), hash.as_bytes());
                         entries += 1;
@@ -99,23 +101,37 @@ impl Index {
         Ok(())
     }
 
-    /// The leaves of 128 events, fewer at the end of what is sealed.
-    fn leaves(&self, chunk: u64) -> Result<Vec<TreeHash>, IndexError> {
-        let mut leaves = Vec::with_capacity(CHUNK_LEN);
-        let mut after = Position::new(chunk * CHUNK);
+    /// What is known of the tree over 128 events, fewer at the end of what is sealed: leaves, and
+    /// nodes where events were pruned. A gap that covers more than these is left out.
+    fn nodes_of(&self, chunk: u64) -> Result<Vec<Node>, IndexError> {
+        let (from, to) = (chunk * CHUNK, (chunk + 1) * CHUNK);
+        let mut nodes = Vec::with_capacity(CHUNK_LEN);
         let mut encoded = Vec::new();
-        while leaves.len() < CHUNK_LEN {
-            let events = self.read_all(after, CHUNK_LEN - leaves.len())?;
-            let Some(last) = events.last() else { break };
-            after = last.position;
-            for event in &events {
-                encoded.clear();
-                encoded.push(LEAF);
-                event.encode(&mut encoded);
-                leaves.push(TreeHash::of_marked_leaf(&encoded));
+        let mut next = Position::new(from + 1);
+        while next.get() <= to {
+            let Some(block) = self.block_at(next)? else { break };
+            for item in block.items() {
+                match item {
+                    Item::Event(event) if event.position >= next && event.position.get() <= to => {
+                        encoded.clear();
+                        encoded.push(LEAF);
+                        event.encode(&mut encoded);
+                        let leaf = TreeHash::of_marked_leaf(&encoded);
+                        nodes.push(Node::leaf(event.position, leaf));
+                    }
+                    Item::Gap(gap) if gap.last() >= next && gap.first.get() <= to => {
+                        let within = |node: &&Node| {
+                            let (first, end) = node.span();
+                            first >= next.get() - 1 && end <= to
+                        };
+                        nodes.extend(gap.nodes().iter().filter(within));
+                    }
+                    Item::Event(_) | Item::Gap(_) => {}
+                }
             }
+            next = block.end().position.next();
         }
-        Ok(leaves)
+        Ok(nodes)
     }
 }
 
@@ -123,10 +139,10 @@ fn missing(level: u8, index: u64) -> IndexError {
     IndexError::Damaged { position: last_of(level, index), what: "a node of the tree is missing" }
 }
 
-/// The tree over what is sealed. Remembers the last leaves that it made.
+/// The tree over what is sealed. Remembers what it read last.
 pub(crate) struct Tree<'a> {
     index: &'a Index,
-    chunk: Option<(u64, Vec<TreeHash>)>,
+    chunk: Option<(u64, Vec<Node>)>,
 }
 
 impl Tree<'_> {
@@ -152,15 +168,20 @@ impl Nodes for Tree<'_> {
         }
         let first = index << level;
         let chunk = first / CHUNK;
-        let leaves = match self.chunk.take() {
-            Some((known, leaves)) if known == chunk => leaves,
-            _ => self.index.leaves(chunk)?,
+        let nodes = match self.chunk.take() {
+            Some((known, nodes)) if known == chunk => nodes,
+            _ => self.index.nodes_of(chunk)?,
         };
-        let from = (first % CHUNK) as usize;
-        let part = leaves.get(from..from + (1 << level)).ok_or_else(|| missing(level, index));
-        let mut frontier = Frontier::default();
-        part?.iter().for_each(|leaf| frontier.push(*leaf, |_, _, _| {}));
-        self.chunk = Some((chunk, leaves));
-        Ok(frontier.root())
+        let mut cover = Cover::default();
+        let within = |node: &&Node| {
+            let (from, to) = node.span();
+            first <= from && to <= first + (1 << level)
+        };
+        nodes.iter().filter(within).for_each(|node| cover.push(*node));
+        self.chunk = Some((chunk, nodes));
+        match cover.nodes() {
+            [node] if (node.level, node.index) == (level, index) => Ok(node.hash),
+            _ => Err(missing(level, index)),
+        }
     }
 }

@@ -5,7 +5,10 @@ use std::{
     io,
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+use model::Timestamp;
 
 use super::{
     reader::{Ending, SEGMENT_HEADER_LEN, segment_header},
@@ -16,6 +19,9 @@ use crate::{event::ChainEnd, files};
 /// Zeros are written ahead in pieces of this size: large enough that a sync that must record a
 /// new length is rare, small enough that no single commit waits long for them.
 const AHEAD: u64 = 1024 * 1024;
+/// A segment that goes back further than this is ended, however small it is: it is let go of as a
+/// whole, and what it holds cannot be pruned before.
+const SEGMENT_AGE: Duration = Duration::from_hours(24);
 
 /// A write that failed.
 #[derive(Debug)]
@@ -35,6 +41,8 @@ pub(crate) struct JournalWriter {
     /// How far zeros are written.
     zeroed: u64,
     segment_bytes: u64,
+    /// When the last event before the segment was recorded; 0 without one.
+    begun: Timestamp,
 }
 
 impl JournalWriter {
@@ -42,14 +50,20 @@ impl JournalWriter {
     pub(crate) fn create(dir: &Path, before: ChainEnd, segment_bytes: u64) -> io::Result<Self> {
         let file = new_segment(dir, before).map_err(|failure| failure.error)?;
         let end = SEGMENT_HEADER_LEN as u64;
-        Ok(Self { dir: dir.to_owned(), file, end, zeroed: AHEAD, segment_bytes })
+        let begun = before.at;
+        Ok(Self { dir: dir.to_owned(), file, end, zeroed: AHEAD, segment_bytes, begun })
     }
 
     /// Goes on where the last segment ends; what a crash cut off is removed.
     ///
     /// The last frame is written once more and synced: after a sync that failed, the page cache
     /// may show a frame that the disk does not have, and what is read here will be built upon.
-    pub(crate) fn resume(dir: &Path, ending: &Ending, segment_bytes: u64) -> io::Result<Self> {
+    pub(crate) fn resume(
+        dir: &Path,
+        ending: &Ending,
+        begun: Timestamp,
+        segment_bytes: u64,
+    ) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(&ending.path)?;
         let mut zeroed = ending.len;
         if ending.torn > 0 {
@@ -61,12 +75,16 @@ impl JournalWriter {
         file.read_exact_at(&mut last, ending.last_frame)?;
         file.write_all_at(&last, ending.last_frame)?;
         file.sync_all()?;
-        Ok(Self { dir: dir.to_owned(), file, end: ending.end, zeroed, segment_bytes })
+        let (dir, end) = (dir.to_owned(), ending.end);
+        Ok(Self { dir, file, end, zeroed, segment_bytes, begun })
     }
 
     /// Writes a frame that goes on after `before`; it is not yet durable.
     pub(crate) fn write(&mut self, frame: &[u8], before: ChainEnd) -> Result<(), WriteFailure> {
-        if self.end >= self.segment_bytes {
+        if self.begun == Timestamp::from_millis(0) {
+            self.begun = before.at;
+        }
+        if self.end >= self.segment_bytes || before.at.since(self.begun) > SEGMENT_AGE {
             self.rotate(before)?;
         }
         let after = self.end + frame.len() as u64;
@@ -125,6 +143,7 @@ impl JournalWriter {
         self.file = file;
         self.end = SEGMENT_HEADER_LEN as u64;
         self.zeroed = AHEAD;
+        self.begun = before.at;
         Ok(())
     }
 }

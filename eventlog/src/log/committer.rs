@@ -97,6 +97,8 @@ pub(super) struct Committer {
     waiting: mpsc::Receiver<Waiting>,
     end: ChainEnd,
     versions: Versions,
+    /// Of the index that these were told by.
+    generation: u64,
     frame: FrameBuilder,
     pace: Pace,
 }
@@ -109,8 +111,8 @@ impl Committer {
     ) -> Self {
         let content = ContentWriter::new(&shared.layout.content());
         let (versions, frame) = (Versions::default(), FrameBuilder::default());
-        let pace = Pace::default();
-        Self { shared, journal, content, waiting, end, versions, frame, pace }
+        let (generation, pace) = (0, Pace::default());
+        Self { shared, journal, content, waiting, end, versions, generation, frame, pace }
     }
 
     /// Works until nobody can append any more; then lets the sealer finish.
@@ -157,6 +159,13 @@ impl Committer {
     }
 
     fn commit(&mut self, mut group: Vec<Waiting>) {
+        let shared = Arc::clone(&self.shared);
+        let _committing = shared.committing.lock();
+        // What was pruned since is forgotten: its streams may begin anew.
+        let generation = shared.generation.load(Ordering::Acquire);
+        if generation != self.generation {
+            (self.generation, self.versions) = (generation, Versions::default());
+        }
         if self.shared.content_must_wait() {
             group = self.refuse_content(group, &Cause::StorageFull);
         }

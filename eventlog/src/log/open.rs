@@ -48,6 +48,7 @@ pub(super) fn recover(
     journal::remove_half_made(&journal_dir).map_err(|e| OpenError::io(&journal_dir, e))?;
     let checkpoint = Checkpoint::read(&layout.checkpoint())
         .map_err(|error| OpenError::io(layout.checkpoint(), error))?;
+    layout.remove_other_generations()?;
     let mut recovery = Recovery::default();
 
     // The journal's end first: it is written once more and synced before anything builds on it.
@@ -103,9 +104,9 @@ fn resume_journal(
     recovery: &mut Recovery,
 ) -> Result<Option<JournalWriter>, OpenError> {
     let segments = journal::segments(dir)?;
-    let Some(last) = segments.last().and_then(|path| journal::first_of(path)) else {
-        return Ok(None);
-    };
+    let Some(path) = segments.last() else { return Ok(None) };
+    let (last, begun) =
+        (journal::first_of(path).unwrap_or_default(), Segment::open(path)?.before().at);
     let mut reader = JournalReader::open(dir, last)?;
     while reader.next_frame()?.is_some() {}
     let Some(ending) = reader.finish() else { return Ok(None) };
@@ -117,7 +118,7 @@ fn resume_journal(
         );
     }
     recovery.torn_bytes = ending.torn;
-    let resumed = JournalWriter::resume(dir, &ending, options.segment_bytes);
+    let resumed = JournalWriter::resume(dir, &ending, begun, options.segment_bytes);
     resumed.map(Some).map_err(|error| OpenError::io(ending.path, error))
 }
 
@@ -133,7 +134,7 @@ fn usable_index(
         CheckpointFile::Missing => None,
         CheckpointFile::Whole(checkpoint) => Some(*checkpoint),
     };
-    let index = match Index::open(&layout.sled()) {
+    let index = match Index::open(&layout.sled()?) {
         Ok(index) => Arc::new(index),
         Err(EngineError::Locked) => {
             return Err(OpenError::Locked { dir: layout.dir().to_owned() });
@@ -158,10 +159,8 @@ pub(crate) fn check_index(index: &Index, known: Option<Checkpoint>) -> Result<()
         )
         .into());
     }
-    let block = index.block_at(known.position).map_err(words)?;
-    let event = block.as_ref().and_then(|block| block.event(known.position));
-    match event {
-        Some(event) if event.hash == known.hash => Ok(()),
+    match index.chain_at(known.position).map_err(words)? {
+        Some(end) if end.hash == known.hash => Ok(()),
         Some(_) => {
             Err(format!("the chain differs from the checkpoint at {}", known.position).into())
         }
@@ -180,13 +179,13 @@ fn begin_anew(
         Some(first) => Segment::open(first)?.before(),
         None => ChainEnd::START,
     };
-    let (sled, aside) = (layout.sled(), layout.sled_aside());
+    let (sled, aside) = (layout.sled()?, layout.sled_aside());
     remove_directory(&aside)?;
     let moved = match std::fs::rename(&sled, &aside) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         renamed => renamed.map(|()| true).map_err(|error| OpenError::io(&sled, error))?,
     };
-    let begun = salvage(layout, before, progress);
+    let begun = salvage(&sled, &aside, before, progress);
     if moved && begun.is_err() {
         remove_directory(&sled)?;
         std::fs::rename(&aside, &sled).map_err(|error| OpenError::io(&sled, error))?;
@@ -211,29 +210,35 @@ enum Salvage {
 /// New files with everything up to `before`, taken from those that were set aside. The chain
 /// proves each event.
 fn salvage(
-    layout: &Layout,
+    sled: &Path,
+    aside: &Path,
     before: ChainEnd,
     progress: &mut dyn FnMut(Position),
 ) -> Result<Usable, Salvage> {
     let new = |error: String| Salvage::New(OpenError::Store(error.into()));
-    let index = Arc::new(Index::open(&layout.sled()).map_err(|error| new(error.to_string()))?);
+    let index = Arc::new(Index::open(sled).map_err(|error| new(error.to_string()))?);
     let mut sealing =
         Sealing::resume(Arc::clone(&index)).map_err(|error| new(error.to_string()))?;
     if before.position == Position::START {
         return Ok((index, sealing));
     }
     let old = |error: String| Salvage::Old(error.into());
-    let aside = Index::open(&layout.sled_aside()).map_err(|error| old(error.to_string()))?;
-    while sealing.end().position < before.position {
+    let aside = Index::open(aside).map_err(|error| old(error.to_string()))?;
+    index.inherit(&aside).map_err(|error| old(error.to_string()))?;
+    for block in aside.blocks_from(Position::new(1)).map_err(|error| old(error.to_string()))? {
+        let block = block.map_err(|error| old(error.to_string()))?;
         let reached = sealing.end().position;
-        let events = aside.read_all(reached, 1024).map_err(|error| old(error.to_string()))?;
-        if events.is_empty() {
-            return Err(old(format!("the event at position {} is missing", reached.next())));
+        if reached >= before.position {
+            break;
         }
-        for event in events.iter().filter(|event| event.position <= before.position) {
-            sealing.push(event).map_err(|error| old(error.to_string()))?;
+        for item in block.items().filter(|item| item.last() <= before.position) {
+            sealing.push_item(&item).map_err(|error| old(error.to_string()))?;
         }
         progress(sealing.end().position);
+    }
+    let reached = sealing.end().position;
+    if reached < before.position {
+        return Err(old(format!("the event at position {} is missing", reached.next())));
     }
     if sealing.end() != before {
         return Err(old("the journal does not go on where they end".to_owned()));

@@ -11,7 +11,7 @@ use crate::{
     checkpoint::Checkpoint,
     error::{CloseError, OpenError},
     event::ChainEnd,
-    index::{BATCH_ENTRIES, IndexError, Sealing},
+    index::{BATCH_ENTRIES, IndexError},
     journal::{self, Segment},
     position::Position,
 };
@@ -24,14 +24,13 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Sealer {
     shared: Arc<Shared>,
-    sealing: Sealing,
     durable: Position,
 }
 
 impl Sealer {
-    pub(super) fn new(shared: Arc<Shared>, sealing: Sealing) -> Self {
-        let durable = sealing.end().position;
-        Self { shared, sealing, durable }
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let durable = shared.sealing.lock().end().position;
+        Self { shared, durable }
     }
 
     /// Works until the committer is done and everything is sealed.
@@ -66,13 +65,15 @@ impl Sealer {
     }
 
     fn seal(&mut self) -> Result<(), IndexError> {
+        let shared = Arc::clone(&self.shared);
         loop {
+            let mut sealing = shared.sealing.lock();
             let events = self.shared.unsealed(BATCH_ENTRIES);
             let Some(last) = events.last() else { break };
             for event in &events {
-                self.sealing.push(event)?;
+                sealing.push(event)?;
             }
-            self.sealing.apply()?;
+            sealing.apply()?;
             self.shared.sealed_through(last.position);
             if self.shared.sealing_must_wait() {
                 break;
@@ -82,14 +83,18 @@ impl Sealer {
     }
 
     fn sync(&mut self) -> Result<(), IndexError> {
-        let end = self.sealing.end();
+        // Another index does not take this one's place meanwhile.
+        let shared = Arc::clone(&self.shared);
+        let sealing = shared.sealing.lock();
+        let end = sealing.end();
         if end.position == self.durable {
             return Ok(());
         }
-        self.shared.index.sync()?;
+        sealing.index().sync()?;
         let checkpoint = Checkpoint { position: end.position, hash: end.hash };
         checkpoint.write(&self.shared.layout.checkpoint())?;
         self.durable = end.position;
+        drop(sealing);
         let keep = self.shared.options.keep_journal;
         if let Err(error) = retire(&self.shared.layout.journal(), keep, end) {
             // They only cost space; the next round tries again.

@@ -1,6 +1,7 @@
 //! What the committer, the sealer and the readers share.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -42,7 +43,6 @@ const ROOM_BYTES: u64 = 8 * 1024 * 1024;
 pub(super) struct Shared {
     pub(super) layout: Layout,
     pub(super) options: LogOptions,
-    pub(super) index: Arc<Index>,
     pub(super) content: ContentSegments,
     pub(super) head: watch::Sender<Position>,
     /// Whether there is trouble.
@@ -50,6 +50,17 @@ pub(super) struct Shared {
     pub(super) counters: Counters,
     pub(super) wake: Wake,
     pub(super) sealing_waits_for_space: AtomicBool,
+    /// What is sealed. Another takes its place when something is pruned: who reads holds on to one
+    /// for as long as it reads.
+    index: RwLock<Arc<Index>>,
+    /// How often another took its place.
+    pub(super) generation: AtomicU64,
+    /// Held by the committer while it writes a group.
+    pub(super) committing: Mutex<()>,
+    /// Held by the sealer while it works. Taken after `committing`.
+    pub(super) sealing: Mutex<Sealing>,
+    /// Held by the one that prunes.
+    pub(super) pruning: Mutex<()>,
     tail: RwLock<Tail>,
     room: (Mutex<()>, Condvar),
     trouble: Mutex<Option<Arc<str>>>,
@@ -110,26 +121,43 @@ impl Shared {
         options: LogOptions,
         lock: DirectoryLock,
         opened: Opened,
-    ) -> Result<(Self, JournalWriter, Sealing), OpenError> {
+    ) -> Result<(Self, JournalWriter), OpenError> {
         let end = opened.sealing.end();
         let content = ContentSegments::open(&layout.content(), Hour::of(end.at))
             .map_err(|error| OpenError::io(layout.content(), error))?;
         let shared = Self {
             layout,
             options,
-            index: opened.index,
             content,
             head: watch::Sender::new(end.position),
             stopped: watch::Sender::new(false),
             counters: Counters::default(),
             wake: Wake::default(),
             sealing_waits_for_space: AtomicBool::new(false),
+            index: RwLock::new(opened.index),
+            generation: AtomicU64::new(0),
+            committing: Mutex::new(()),
+            sealing: Mutex::new(opened.sealing),
+            pruning: Mutex::new(()),
             tail: RwLock::new(Tail::after(end.position)),
             room: (Mutex::new(()), Condvar::new()),
             trouble: Mutex::new(None),
             _lock: lock,
         };
-        Ok((shared, opened.journal, opened.sealing))
+        Ok((shared, opened.journal))
+    }
+
+    /// What is sealed, now.
+    pub(super) fn index(&self) -> Arc<Index> {
+        Arc::clone(&self.index.read())
+    }
+
+    /// Another index, which holds all that is sealed, takes the place of the one there is. Only
+    /// while neither the committer nor the sealer works.
+    pub(super) fn replace_index(&self, index: Arc<Index>) -> Arc<Index> {
+        let before = std::mem::replace(&mut *self.index.write(), index);
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        before
     }
 
     /// From now on nothing more is written; the first reason stands.
@@ -210,6 +238,20 @@ impl Shared {
         bounded(self.tail.read().events(), limit)
     }
 
+    /// The first version of each message that is unsealed and not new.
+    pub(super) fn unsealed_goings_on(&self) -> HashMap<StreamId, Version> {
+        let tail = self.tail.read();
+        let later = tail.events().filter(|event| {
+            matches!(event.stream, StreamId::Message(_)) && event.version > Version::new(1)
+        });
+        let mut first = HashMap::new();
+        for event in later {
+            first.entry(event.stream).or_insert(event.version);
+        }
+        first.retain(|stream, version| tail.first_version(*stream) == Some(*version));
+        first
+    }
+
     /// Lets go of events that can be read from sled now.
     pub(super) fn sealed_through(&self, position: Position) {
         self.tail.write().drop_through(position);
@@ -222,7 +264,7 @@ impl Shared {
         if let Some(version) = self.tail.read().last_version(stream) {
             return Ok(version);
         }
-        Ok(self.index.version(stream)?)
+        Ok(self.index().version(stream)?)
     }
 
     pub(super) fn read_all(
@@ -234,7 +276,7 @@ impl Shared {
         if let Some(events) = self.tail.read().read_all(after, limit) {
             return Ok(events);
         }
-        let events = self.index.read_all(after, limit)?;
+        let events = self.index().read_all(after, limit)?;
         if events.is_empty() && limit > 0 {
             // sled forgets in silence; we do not.
             return Err(ReadError::Damaged {
@@ -260,7 +302,7 @@ impl Shared {
         if after.next() >= before || limit == 0 {
             return Ok(unsealed);
         }
-        let mut events = self.index.read_stream(stream, after, before, limit)?;
+        let mut events = self.index().read_stream(stream, after, before, limit)?;
         let reached = events.last().map_or(after, |event| event.version);
         if unsealed_from == Some(reached.next()) {
             let left = limit.saturating_sub(events.len());
@@ -282,8 +324,9 @@ impl Shared {
         if at > self.sealed() {
             return Ok(None);
         }
-        let Some(end) = self.index.chain_at(at)? else { return Ok(None) };
-        let root = merkle::root(&mut self.index.tree(), at.get())?;
+        let index = self.index();
+        let Some(end) = index.chain_at(at)? else { return Ok(None) };
+        let root = merkle::root(&mut index.tree(), at.get())?;
         Ok(Some(TreeHead { position: at, root, chain: end.hash }))
     }
 
@@ -293,7 +336,7 @@ impl Shared {
         size: Position,
     ) -> Result<Vec<TreeHash>, ReadError> {
         let Some(leaf) = position.get().checked_sub(1) else { return Ok(Vec::new()) };
-        Ok(merkle::inclusion(&mut self.index.tree(), leaf, size.min(self.sealed()).get())?)
+        Ok(merkle::inclusion(&mut self.index().tree(), leaf, size.min(self.sealed()).get())?)
     }
 
     pub(super) fn consistency(
@@ -302,7 +345,7 @@ impl Shared {
         size: Position,
     ) -> Result<Vec<TreeHash>, ReadError> {
         let size = size.min(self.sealed());
-        Ok(merkle::consistency(&mut self.index.tree(), before.get(), size.get())?)
+        Ok(merkle::consistency(&mut self.index().tree(), before.get(), size.get())?)
     }
 
     pub(super) fn health(&self) -> Health {
@@ -333,7 +376,7 @@ impl Shared {
     pub(super) fn stats(&self) -> Result<LogStats, ReadError> {
         let store = |error: OpenError| ReadError::Store(error.to_string().into());
         let segments = journal::segments(&self.layout.journal()).map_err(store)?;
-        let (blocks, indexed) = self.index.count()?;
+        let (blocks, indexed) = self.index().count()?;
         let hours = self.content.hours();
         let hours = hours.map_err(|error| ReadError::Store(error.to_string().into()))?;
         Ok(LogStats {
@@ -342,9 +385,10 @@ impl Shared {
             journal_from: segments.first().and_then(|p| journal::first_of(p)).unwrap_or_default(),
             journal_segments: segments.len() as u64,
             journal_bytes: journal::disk_bytes(&self.layout.journal()),
-            sled_bytes: files::disk_bytes(&self.layout.sled()),
+            sled_bytes: files::disk_bytes(self.index().dir()),
             blocks,
             indexed,
+            pruned: self.index().pruned()?.map_or(0, |signed| signed.pruned.events),
             content_segments: hours.len() as u64,
             content_bytes: files::disk_bytes(&self.layout.content()),
         })

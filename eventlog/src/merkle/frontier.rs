@@ -23,9 +23,24 @@ impl Frontier {
 
     /// Adds a leaf. `completed` is told every node that is full with it: its level (0 for the leaf
     /// itself), its place among the nodes of that level, and its hash.
-    pub(crate) fn push(&mut self, leaf: TreeHash, mut completed: impl FnMut(u8, u64, TreeHash)) {
-        let mut hash = leaf;
-        let (mut level, mut index) = (0, self.size);
+    pub(crate) fn push(&mut self, leaf: TreeHash, completed: impl FnMut(u8, u64, TreeHash)) {
+        self.push_node(0, leaf, completed);
+    }
+
+    /// Adds a full subtree of `1 << level` leaves; `false`, and nothing is done, where none of that
+    /// size can begin.
+    pub(crate) fn push_node(
+        &mut self,
+        level: u8,
+        node: TreeHash,
+        mut completed: impl FnMut(u8, u64, TreeHash),
+    ) -> bool {
+        let leaves = 1_u64.checked_shl(level.into()).unwrap_or(0);
+        if leaves == 0 || !self.size.is_multiple_of(leaves) {
+            return false;
+        }
+        let mut hash = node;
+        let (mut level, mut index) = (level, self.size >> level);
         completed(level, index, hash);
         while index & 1 == 1 {
             let Some(left) = self.peaks.pop() else { break };
@@ -35,7 +50,8 @@ impl Frontier {
             completed(level, index, hash);
         }
         self.peaks.push(hash);
-        self.size += 1;
+        self.size += leaves;
+        true
     }
 
     /// The root of the tree.

@@ -9,8 +9,10 @@ use super::{
     names::{Names, Sum},
 };
 use crate::{
+    block::Item,
     content::ContentSegments,
     event::ChainEnd,
+    gap::Gap,
     index::Index,
     merkle::{LEAF, TreeHash},
     position::Position,
@@ -20,19 +22,36 @@ use crate::{
 const WAITING: usize = 4;
 
 /// Events whose chain holds among them, whose names were checked or summed, and whose content is as
-/// they say.
+/// they say; and the gaps that begin among them. Nothing where a gap covers all.
+#[derive(Default)]
 pub(super) struct Stretch {
     /// The end of the chain before them.
-    pub(super) before: ChainEnd,
-    /// After each of them, and its leaf of the tree.
-    pub(super) events: Vec<(ChainEnd, TreeHash)>,
+    pub(super) before: Option<ChainEnd>,
+    pub(super) links: Vec<Link>,
     pub(super) names: Sum,
     pub(super) content: u64,
     pub(super) forgotten: u64,
 }
 
+/// What the chain is made of.
+pub(super) enum Link {
+    /// An event: the chain's end after it, and its leaf of the tree.
+    Event(ChainEnd, TreeHash),
+    /// Where some were.
+    Gap(Gap),
+}
+
+impl Link {
+    const fn end(&self) -> ChainEnd {
+        match self {
+            Self::Event(end, _) => *end,
+            Self::Gap(gap) => gap.end,
+        }
+    }
+}
+
 impl Stretch {
-    /// Checks what is sealed after one position and up to another.
+    /// Checks what is sealed after one position and up to another. A gap is checked where it begins.
     pub(super) fn check(
         index: &Index,
         content: &ContentSegments,
@@ -41,44 +60,54 @@ impl Stretch {
         last: Position,
     ) -> Result<Self, VerifyError> {
         let missing = |reached: Position| bad(reached.next(), "a sealed event is missing");
-        let mut report = VerifyReport::default();
-        let mut sum = Sum::default();
-        let mut before: Option<ChainEnd> = None;
-        let mut events: Vec<(ChainEnd, TreeHash)> = Vec::new();
+        let (mut stretch, mut report) = (Self::default(), VerifyReport::default());
+        let mut reached: Option<ChainEnd> = None;
         let mut encoded = Vec::new();
         for block in index.blocks_from(after.next()).map_err(index_error)? {
             let block = block.map_err(index_error)?;
-            let reached = events.last().map(|(end, _)| *end).or(before);
             let wanted = reached.map_or(after, |end| end.position);
-            let start = block.end_at(wanted).ok_or_else(|| missing(wanted))?;
+            let start = match (block.end_at(wanted), block.gap(wanted)) {
+                (Some(start), _) => start,
+                // It began before, and is checked there.
+                (None, Some(gap)) if reached.is_none() => gap.end,
+                _ => return Err(missing(wanted)),
+            };
             if reached.is_some_and(|end| end != start) {
                 return Err(bad(wanted.next(), "the chain does not hold"));
             }
-            before.get_or_insert(start);
-            for event in block.events.iter().filter(|event| event.position > wanted) {
-                if event.position > last {
+            let mut end = start;
+            for item in block.items().filter(|item| item.last() > start.position) {
+                if end.position >= last {
                     break;
                 }
-                names.check(index, event, &mut sum)?;
-                check_content(content, event, &mut report)?;
-                encoded.clear();
-                encoded.push(LEAF);
-                event.encode(&mut encoded);
-                let end = ChainEnd { position: event.position, hash: event.hash, at: event.at };
-                events.push((end, TreeHash::of_marked_leaf(&encoded)));
+                stretch.before.get_or_insert(end);
+                let link = match item {
+                    Item::Event(event) => {
+                        names.check(index, event, &mut stretch.names)?;
+                        check_content(content, event, &mut report)?;
+                        encoded.clear();
+                        encoded.push(LEAF);
+                        event.encode(&mut encoded);
+                        let (position, hash, at) = (event.position, event.hash, event.at);
+                        let leaf = TreeHash::of_marked_leaf(&encoded);
+                        Link::Event(ChainEnd { position, hash, at }, leaf)
+                    }
+                    Item::Gap(gap) => Link::Gap(gap.clone()),
+                };
+                end = link.end();
+                stretch.links.push(link);
             }
-            if block.end().position >= last {
+            reached = Some(end);
+            if end.position >= last {
                 break;
             }
         }
-        let reached = events.last().map_or(after, |(end, _)| end.position);
-        match before {
-            Some(before) if reached == last => {
-                let VerifyReport { content, forgotten, .. } = report;
-                Ok(Self { before, events, names: sum, content, forgotten })
-            }
-            _ => Err(missing(reached)),
+        let reached = reached.map_or(after, |end| end.position);
+        if reached < last {
+            return Err(missing(reached));
         }
+        (stretch.content, stretch.forgotten) = (report.content, report.forgotten);
+        Ok(stretch)
     }
 }
 

@@ -2,14 +2,19 @@
 
 use std::path::PathBuf;
 
-use super::{VerifyError, bad, index_error, stretch::Stretch};
+use super::{
+    VerifyError, bad, index_error,
+    stretch::{Link, Stretch},
+};
 use crate::{
     checkpoint_file::{Checkpoints, CheckpointsError},
     event::{ChainEnd, Recorded},
+    gap::{Gap, GapDigest},
     index::{Index, STORED_LEVEL},
     layout::Layout,
     merkle::{Frontier, LEAF, TreeHash},
     position::Position,
+    pruned::{Pruned, SignedPruned},
     signed_checkpoint::SignedCheckpoint,
     vault::VerifierKey,
 };
@@ -71,18 +76,27 @@ pub(super) struct Walk {
     pub(super) signed: Position,
     tree: Frontier,
     promises: Vec<Promises>,
+    /// What says which events are missing with right.
+    pruned: Option<Pruned>,
+    gaps: GapDigest,
     encoded: Vec<u8>,
 }
 
 impl Walk {
     /// A pass from the first event, held against nothing but the log itself.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(index: &Index) -> Result<Self, VerifyError> {
+        Ok(Self::begin(index.pruned().map_err(index_error)?.as_ref()))
+    }
+
+    fn begin(pruned: Option<&SignedPruned>) -> Self {
         Self {
             end: ChainEnd::START,
             begun: Position::START,
             signed: Position::START,
             tree: Frontier::default(),
             promises: Vec::new(),
+            pruned: pruned.map(|signed| signed.pruned),
+            gaps: GapDigest::default(),
             encoded: Vec::new(),
         }
     }
@@ -93,8 +107,13 @@ impl Walk {
         layout: &Layout,
         index: &Index,
     ) -> Result<Self, VerifyError> {
-        let mut walk = Self::new();
+        let pruned = index.pruned().map_err(index_error)?;
+        let mut walk = Self::begin(pruned.as_ref());
         let Some(key) = &signed.key else { return Ok(walk) };
+        if let Some(pruned) = pruned.filter(|pruned| !pruned.is_signed_by(key)) {
+            let what = format!("{} did not sign what was pruned up to here", key.name());
+            return Err(bad(pruned.pruned.last, what));
+        }
         if let Some(from) = &signed.from {
             if !from.is_signed_by(key) {
                 let what = format!("the checkpoint to begin from was not signed by {}", key.name());
@@ -116,7 +135,7 @@ impl Walk {
 
     /// A pass over a log without sled's files, from the first event.
     pub(super) fn of_copy(signed: &Signed, layout: &Layout) -> Result<Self, VerifyError> {
-        let mut walk = Self::new();
+        let mut walk = Self::begin(None);
         if let Some(key) = &signed.key {
             walk.promise(signed, key, layout)?;
         }
@@ -182,10 +201,56 @@ impl Walk {
         stretch: &Stretch,
         index: Option<&Index>,
     ) -> Result<(), VerifyError> {
-        if stretch.before != self.end {
+        if stretch.before.is_some_and(|before| before != self.end) {
             return Err(bad(self.end.position.next(), "the chain does not hold"));
         }
-        stretch.events.iter().try_for_each(|(end, leaf)| self.take(*end, *leaf, index))
+        stretch.links.iter().try_for_each(|link| match link {
+            Link::Event(end, leaf) => self.take(*end, *leaf, index),
+            Link::Gap(gap) => self.pass(gap, index),
+        })
+    }
+
+    /// Goes on behind a gap, with what it says of the chain and the tree.
+    fn pass(&mut self, gap: &Gap, index: Option<&Index>) -> Result<(), VerifyError> {
+        if self.pruned.is_none_or(|pruned| gap.last() > pruned.last) {
+            return Err(bad(
+                gap.first,
+                "events are missing, and nothing says that they were pruned",
+            ));
+        }
+        self.gaps.add(self.end.hash, gap);
+        self.end = gap.end;
+        for node in gap.nodes() {
+            self.grow(node.level, node.hash, index)?;
+        }
+        self.meet()
+    }
+
+    /// Events of the gaps that were passed.
+    pub(super) const fn pruned_events(&self) -> u64 {
+        self.gaps.events
+    }
+
+    /// Whether what is missing is what was pruned.
+    pub(super) fn check_gaps(&self, index: &Index) -> Result<(), VerifyError> {
+        // Who begins at a checkpoint has not seen those before it.
+        let Some(pruned) = self.pruned.filter(|_| self.begun == Position::START) else {
+            return Ok(());
+        };
+        if !pruned.is_of(&self.gaps) {
+            let what = "what is missing up to here is not what was pruned";
+            return Err(bad(pruned.last, what));
+        }
+        if index.chain_at(pruned.last).map_err(index_error)?.map(|end| end.hash)
+            != Some(pruned.chain)
+        {
+            return Err(bad(pruned.last, "the chain is not that of what was pruned up to here"));
+        }
+        let carried = index.carried_digest().map_err(index_error)?;
+        if *carried.as_bytes() != pruned.carried {
+            return Err(bad(pruned.last, "what was carried of pruned events is not what was"));
+        }
+        Ok(())
     }
 
     fn take(
@@ -195,20 +260,35 @@ impl Walk {
         index: Option<&Index>,
     ) -> Result<(), VerifyError> {
         self.end = end;
+        self.grow(0, leaf, index)?;
+        self.meet()
+    }
+
+    /// Adds a full subtree to the tree, and holds what it completes against what is stored.
+    fn grow(
+        &mut self,
+        level: u8,
+        node: TreeHash,
+        index: Option<&Index>,
+    ) -> Result<(), VerifyError> {
+        let end = self.end.position;
         let mut full = Vec::new();
-        self.tree.push(leaf, |level, place, hash| {
+        let fits = self.tree.push_node(level, node, |level, place, hash| {
             if level >= STORED_LEVEL {
                 full.push((level, place, hash));
             }
         });
+        if !fits {
+            return Err(bad(end, "a gap's nodes do not fit the tree"));
+        }
         for (level, place, hash) in full {
             let Some(index) = index else { break };
             if index.stored_node(level, place).map_err(index_error)? != Some(hash) {
                 let first = Position::new((place << level) + 1);
-                return Err(bad(first, format!("the stored tree differs up to {}", end.position)));
+                return Err(bad(first, format!("the stored tree differs up to {end}")));
             }
         }
-        self.meet()
+        Ok(())
     }
 
     /// Holds what was signed of the position that was reached against what is there.

@@ -20,6 +20,7 @@ mod kill;
 mod mounts;
 mod power_cut;
 mod properties;
+mod prune;
 mod reading;
 mod recovery;
 mod store;

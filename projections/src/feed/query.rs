@@ -78,9 +78,17 @@ impl Feed {
 
     /// The events of an app after a number, the oldest first, at most `limit` and
     /// [`MAX_FEED_PAGE`]. None when there are none, and after a number that there is not yet.
+    ///
+    /// # Errors
+    /// [`QueryError::Pruned`] when the next one was recorded where events were pruned: says after
+    /// which number one can go on.
     pub fn page(&self, app: AppId, after: u64, limit: usize) -> Result<FeedPage, QueryError> {
         let limit = limit.clamp(1, MAX_FEED_PAGE);
         let (positions, head) = positions(&self.table, app, after, limit)?;
+        let pruned = self.log.pruned()?.map_or(Position::START, |pruned| pruned.last);
+        if positions.first().is_some_and(|first| *first <= pruned) {
+            return Err(QueryError::Pruned { last: number_at(&self.table, app, pruned)? });
+        }
         let mut began: HashMap<MessageId, _> = HashMap::new();
         let mut rows = Vec::with_capacity(positions.len());
         let numbers = after.saturating_add(1)..;
@@ -124,8 +132,7 @@ pub(super) fn positions(
         let piece = if number == last.number {
             &last
         } else {
-            let row = table.get(full_key(app, number))?.ok_or_else(damaged)?;
-            full = Piece::read(&row).map_err(|Malformed| damaged())?;
+            full = full_piece(table, app, number)?;
             &full
         };
         let before = found.len();
@@ -139,18 +146,32 @@ pub(super) fn positions(
     Ok((found, head))
 }
 
-/// How many events of an app stand up to a position.
+/// The number of the last event of an app that stands at or before a position: how many there are
+/// up to it.
 pub(super) fn number_at(table: &Rows, app: AppId, position: Position) -> Result<u64, QueryError> {
-    let (mut least, mut most) = (0, last_piece(table, app)?.map_or(0, |piece| piece.end()));
-    while least < most {
-        let middle = least + (most - least) / 2;
-        let (found, _) = positions(table, app, middle, 1)?;
-        match found.first() {
-            Some(place) if *place <= position => least = middle + 1,
-            _ => most = middle,
+    let Some(last) = last_piece(table, app)? else { return Ok(0) };
+    let count = |piece: &Piece| {
+        let before = piece.number.saturating_mul(PIECE.into());
+        let here = piece.positions.partition_point(|at| *at <= position);
+        before.saturating_add(here as u64)
+    };
+    // The first piece that ends behind the position, or the one that grows.
+    let (mut low, mut high) = (0, last.number);
+    while low < high {
+        let middle = low.midpoint(high);
+        let piece = full_piece(table, app, middle)?;
+        if piece.positions.last().is_some_and(|at| *at > position) {
+            high = middle;
+        } else {
+            low = middle.saturating_add(1);
         }
     }
-    Ok(least)
+    if low == last.number { Ok(count(&last)) } else { Ok(count(&full_piece(table, app, low)?)) }
+}
+
+fn full_piece(table: &Rows, app: AppId, number: u64) -> Result<Piece, QueryError> {
+    let row = table.get(full_key(app, number))?.ok_or_else(damaged)?;
+    Piece::read(&row).map_err(|Malformed| damaged())
 }
 
 const fn damaged() -> QueryError {

@@ -166,6 +166,9 @@ impl Logs {
         let (mut places, before) = self.places(app, query)?;
         let (mut opened, mut rows) = (Opened::new(), Vec::new());
         let (mut looked_at, mut last, mut ended) = (0, before, false);
+        // Behind it nearly everything is gone: the logs end there, and what stayed is found by its
+        // message.
+        let pruned = self.log.pruned()?.map_or(Position::START, |pruned| pruned.last);
         // Mostly once: marks lie seldom.
         while rows.len() < limit && looked_at < MAX_LOOKED_AT && !ended {
             let mut wanted = Vec::new();
@@ -174,7 +177,7 @@ impl Logs {
                 let (place, fits) = place?;
                 last = place;
                 looked_at += 1;
-                if query.from.is_some_and(|from| place.at < from) {
+                if query.from.is_some_and(|from| place.at < from) || place.position <= pruned {
                     break;
                 }
                 if fits {
@@ -193,7 +196,9 @@ impl Logs {
         // Whether anything follows is known only by looking.
         let more = !ended
             && match places.next().transpose()? {
-                Some((place, _)) => query.from.is_none_or(|from| place.at >= from),
+                Some((place, _)) => {
+                    place.position > pruned && query.from.is_none_or(|from| place.at >= from)
+                }
                 None => false,
             };
         Ok(Page { rows, next: more.then_some(LogCursor { app, place: last }) })

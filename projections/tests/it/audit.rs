@@ -9,7 +9,7 @@ use model::{
     domain::DomainEvent,
     erasure::ErasureEvent,
     event::{KeyedHash, SealedText},
-    instance::{InstanceEvent, MasterKeyRotated, SignInRefused},
+    instance::{InstanceEvent, LogPruned, MasterKeyRotated, SignInRefused},
     letter::LetterEvent,
     message::{MessageEvent, SuppressionReason},
     reading::{ContentRead, ReadingEvent, Shown},
@@ -110,6 +110,16 @@ impl World {
         let (reason, address) = (SuppressionReason::Bounce, Some(sealed()));
         let added = SuppressionAdded { tenant, app, recipient, reason, address };
         self.append(stream, SuppressionEvent::from(added).encode(&model::By::CommandLine.into()));
+        let pruned = LogPruned {
+            up_to: 7,
+            up_to_at: self.now,
+            messages: 1,
+            events: 2,
+            gaps: 1,
+            stubs: "00".repeat(32).into(),
+        };
+        let instance = StreamId::Instance(InstanceId::THIS);
+        self.append(instance, InstanceEvent::from(pruned).encode(&By::Configuration.into()));
         if let Some(domain) = self.domains.first().map(|(id, ..)| *id) {
             self.add_dkim_key(domain, "s9");
             self.retire_dkim_key(domain, "s9");

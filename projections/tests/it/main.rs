@@ -24,6 +24,7 @@ mod messages;
 mod mounts;
 mod policies;
 mod privacy;
+mod pruned;
 mod rebuild;
 mod replay;
 mod stats;

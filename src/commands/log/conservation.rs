@@ -20,7 +20,7 @@ use crate::{
     Failure,
     cli::OutputArguments,
     commands::{load, print_json, print_line},
-    keys,
+    keys, pruning,
 };
 
 /// A number that is not what the log says.
@@ -137,7 +137,12 @@ fn count(log: &dyn EventLog) -> Result<BTreeMap<Account, Balance>, Failure> {
             }
         }
     }
-    Ok(ledger.balances().clone())
+    let mut balances = ledger.balances().clone();
+    // What was pruned was counted in the same way before.
+    for (account, carried) in pruning::carried_balances(log).map_err(Failure::failed)? {
+        balances.entry(account).or_default().add(&carried);
+    }
+    Ok(balances)
 }
 
 fn event_of(recorded: &Recorded) -> Result<MessageEvent, Failure> {

@@ -44,16 +44,21 @@ pub(super) fn verify(
             "after": after.get(),
             "signed": report.signed.get(),
             "journalFrom": report.journal_from.get(),
+            "pruned": report.pruned,
             "content": report.content,
             "forgotten": report.forgotten,
         }));
     }
+    let pruned = match report.pruned {
+        0 => String::new(),
+        pruned => format!(", {pruned} of them pruned"),
+    };
     let read = match after {
         Position::START => format!("{} events", report.head),
         after => format!("{} events after position {after}", report.head.get() - after.get()),
     };
     print_line(&format!(
-        "the chain holds: {read}, signed up to position {}, {} content records, {} forgotten",
+        "the chain holds: {read}{pruned}, signed up to position {}, {} content records, {} forgotten",
         report.signed, report.content, report.forgotten
     ))
     .map(|_| ())

@@ -43,6 +43,7 @@ fn words(step: &Value) -> String {
         Some("visitor") => "by somebody at the portal".to_owned(),
         Some("operator") => "by an operator".to_owned(),
         Some("command_line") => "by a command".to_owned(),
+        Some("configuration") => "by the configuration".to_owned(),
         Some("dns") => "by what the DNS says".to_owned(),
         Some("unsubscribe") => "by an unsubscribe link".to_owned(),
         Some("attempt") => "by an attempt".to_owned(),
@@ -54,6 +55,8 @@ fn words(step: &Value) -> String {
     };
     let lost = if step.get("lost").is_some() {
         format!(", after {}, which was never recorded: the server stopped before", text("after"))
+    } else if step.get("pruned").is_some() {
+        format!(", after {}, which was pruned", text("after"))
     } else {
         String::new()
     };
