@@ -89,6 +89,9 @@ pub(crate) enum Command {
     /// Print the reports of TLS sessions of one day (RFC 8460), one line of JSON for each
     /// receiver's domain; on a stopped server's data directory.
     TlsReport(TlsReportArguments),
+    /// Look after the read models.
+    #[command(subcommand)]
+    Read(ReadCommand),
     /// Rebuild the read models from the log, or print what they were at a point in the past.
     Replay(ReplayArguments),
     /// Copy all that cannot be made anew into a directory; a second time only what is new. Asks the
@@ -256,6 +259,17 @@ pub(crate) enum DomainCommand {
         /// Whose they are.
         #[arg(long)]
         tenant: TenantId,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+}
+
+/// `lumora read …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReadCommand {
+    /// Make all read models anew from the log: by the server that runs on the data directory, beside
+    /// those that serve, which they replace when they are done; or, where none runs, in their place.
+    Rebuild {
         #[command(flatten)]
         output: OutputArguments,
     },

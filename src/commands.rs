@@ -12,6 +12,7 @@ mod evidence;
 mod letters;
 mod log;
 mod queue;
+mod read;
 mod replay;
 mod restore;
 mod serve;
@@ -45,6 +46,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Restore(arguments) => in_runtime(restore::run(arguments)),
         Command::Evidence(arguments) => in_runtime(evidence::run(arguments)),
         Command::TlsReport(arguments) => in_runtime(async move { tls_report::run(&arguments) }),
+        Command::Read(command) => in_runtime(read::run(command)),
         Command::Replay(arguments) => in_runtime(async { replay::run(&arguments) }),
     }
 }

@@ -138,6 +138,9 @@ pub(crate) fn query_problem(error: QueryError) -> Problem {
             let message = format!("Events up to {last} were pruned: go on after that number.");
             Problem::new(Code::EventsPruned).saying(message).blaming("after", words)
         }
+        QueryError::PrunedUntil { at } => {
+            Problem::field("from", &format!("is too long ago: events up to {at} were pruned"))
+        }
         error => Problem::internal("a read model failed", &error),
     }
 }

@@ -1,9 +1,10 @@
 //! What those who run the server ask of it while it runs: the queue, trying again, pauses, to forget
-//! a person, what led to an event, and the events for a backup.
+//! a person, what led to an event, the events for a backup, and to make the read models anew.
 //!
-//! Not in the document: `lumora queue`, `lumora erase`, `lumora log why` and `lumora backup` are the
-//! callers, and they come with the server. They show a token that the server writes at each start into its data
-//! directory, in a file that only its owner reads, and they must come from this very host.
+//! Not in the document: `lumora queue`, `lumora erase`, `lumora log why`, `lumora backup` and `lumora
+//! read` are the callers, and they come with the server. They show a token that the server writes at
+//! each start into its data directory, in a file that only its owner reads, and they must come from
+//! this very host.
 //!
 //! # Why
 //! - **A token in a file rather than an account**: whoever may read the data directory holds every
@@ -26,7 +27,7 @@ use model::{
     pause::{Reason, Who},
 };
 use poem::{Endpoint, Request, RequestBody, Response, Route, get, http::header, post};
-use projections::{Alarm, AlarmCursor, Paused};
+use projections::{Alarm, AlarmCursor, Paused, RebuildError};
 use serde_json::{Value, json};
 
 pub use self::erasures::erasure_answer;
@@ -52,6 +53,8 @@ const LOG_WHY: &str = "/operator/log/why/:event";
 const ERASURES: &str = "/operator/erasures";
 /// Where backups get what they cannot read from files.
 const BACKUP: &str = "/operator/backup";
+/// Where the read models are made anew.
+const REBUILD: &str = "/operator/read/rebuild";
 /// Rows without a wish.
 const DEFAULT_ROWS: usize = 50;
 /// Most sites of an answer.
@@ -89,6 +92,7 @@ pub(crate) fn routes(route: Route) -> Route {
         .at(format!("{ERASURES}/:erasure"), get(Ask::Erasure))
         .at(format!("{BACKUP}/checkpoint"), post(Ask::Checkpoint))
         .at(format!("{BACKUP}/events"), get(backup::Events))
+        .at(REBUILD, get(Ask::Rebuilding).post(Ask::Rebuild))
 }
 
 /// What is asked.
@@ -104,6 +108,8 @@ enum Ask {
     Erase,
     Erasure,
     Checkpoint,
+    Rebuild,
+    Rebuilding,
 }
 
 impl Endpoint for Ask {
@@ -137,6 +143,11 @@ impl Endpoint for Ask {
             }
             Self::Erasure => erasures::show(&request, &shared).await?,
             Self::Checkpoint => backup::checkpoint(&shared).await?,
+            Self::Rebuild => {
+                read(&request, &mut body, &shared, |_, _| Some(())).await?;
+                rebuild(&shared)?
+            }
+            Self::Rebuilding => answers::rebuilding(&shared.read.rebuilding()),
         };
         Ok(Response::builder().content_type("application/json").body(answer.to_string()))
     }
@@ -380,6 +391,14 @@ async fn causes(request: &Request, shared: &Arc<Shared>) -> Result<Value, Proble
         serde_json::to_value(trail).map_err(|error| Problem::internal("no JSON", &error))
     });
     answer.await
+}
+
+/// Begins; one that is under way goes on.
+fn rebuild(shared: &Shared) -> Result<Value, Problem> {
+    match shared.read.begin_rebuild() {
+        Ok(()) | Err(RebuildError::UnderWay) => Ok(answers::rebuilding(&shared.read.rebuilding())),
+        Err(error) => Err(Problem::internal("the read models cannot be made anew", &error)),
+    }
 }
 
 async fn retry(order: Order, shared: &Arc<Shared>) -> Result<Value, Problem> {

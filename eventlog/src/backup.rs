@@ -170,9 +170,15 @@ pub fn backup_piece(
     after: Position,
     through: Position,
 ) -> Result<Vec<u8>, ReadError> {
-    let mut piece = match after.get().checked_sub(1) {
-        None => ChainHash::START.as_bytes().to_vec(),
-        Some(before) => match log.read_all(Position::new(before), 1)?.first() {
+    let pruned = log.pruned()?;
+    // A copy of what is left would have gaps, for which a backup has no place.
+    if let Some(pruned) = pruned.filter(|pruned| after < pruned.last) {
+        return Err(ReadError::Pruned { last: pruned.last });
+    }
+    let mut piece = match (pruned, after.get().checked_sub(1)) {
+        (_, None) => ChainHash::START.as_bytes().to_vec(),
+        (Some(pruned), _) if pruned.last == after => pruned.chain.as_bytes().to_vec(),
+        (_, Some(before)) => match log.read_all(Position::new(before), 1)?.first() {
             Some(event) => event.hash.as_bytes().to_vec(),
             // The log is shorter: no hash, which no history goes on from.
             None => return Ok(Vec::new()),

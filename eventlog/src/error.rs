@@ -108,6 +108,12 @@ pub enum ReadError {
         /// What is wrong, in words.
         what: Arc<str>,
     },
+    /// A copy needs every event, and some were pruned.
+    #[error("events up to {last} were pruned: a backup must have begun before that")]
+    Pruned {
+        /// The last of them, or where it may have been.
+        last: Position,
+    },
     /// The store behind the log failed.
     #[error("the store failed: {0}")]
     Store(Arc<str>),

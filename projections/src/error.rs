@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf, sync::Arc};
 
 use eventlog::{Position, ReadError, StoreError};
-use model::StreamId;
+use model::{StreamId, Timestamp};
 
 /// Why the read models no longer follow the log. Nothing is skipped: they stand still until the
 /// program that can read the log is started, or the damage is mended.
@@ -124,6 +124,12 @@ pub enum QueryError {
     Pruned {
         /// The number of the last event of the app that was pruned or may have been.
         last: u64,
+    },
+    /// What is asked for follows from events, some of which were pruned.
+    #[error("events up to {at} were pruned")]
+    PrunedUntil {
+        /// When the last of them was recorded, or may have been.
+        at: Timestamp,
     },
     /// The answer would need more rows than one question may read.
     #[error("the question covers too much: ask for a shorter time")]

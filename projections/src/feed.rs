@@ -207,8 +207,8 @@ mod tests {
         let mut dumps = Vec::new();
         for write_every in [u64::MAX, 100, 7] {
             let table = store.table(&write_every.to_string()).unwrap();
-            let layers = Layers::new(1);
-            let rows = Rows::new(layers.clone(), 0, table.clone());
+            let layers = Layers::above(vec![table.clone()]);
+            let rows = Rows::new(layers.clone(), 0);
             for number in 1..=1_000_u64 {
                 let mut state = layers.write();
                 let mut round = Round::new(&table, &mut state.layers[0]);

@@ -148,6 +148,38 @@ impl Folds {
         Ok(folds)
     }
 
+    /// The tables of a store that was made beside, one for each fold; fails unless each stands where
+    /// its fold stands.
+    pub(crate) fn tables_in(&self, store: &Store) -> Result<Vec<Table>, Halt> {
+        let table = |fold: &Fold| {
+            let table = store.table(fold.projection.name())?;
+            // Where nothing was taken in nothing was written.
+            let start = Checkpoint::start(fold.checkpoint.version);
+            if stored_checkpoint(&table)?.unwrap_or(start) == fold.checkpoint {
+                return Ok(table);
+            }
+            Err(Halt::Damaged {
+                table: fold.projection.name(),
+                what: "what was made beside it stands elsewhere".into(),
+            })
+        };
+        self.every.iter().map(table).collect()
+    }
+
+    /// Goes on with other tables, which stand where the folds stand: readers see all of them at once.
+    /// Nothing of what was before is written any more.
+    pub(crate) fn go_on_with(&mut self, store: Store, tables: Vec<Table>) {
+        let mut state = self.layers.write();
+        state.layers.iter_mut().for_each(Layer::clear);
+        for (fold, table) in self.every.iter_mut().zip(&tables) {
+            fold.table = table.clone();
+            fold.written = fold.checkpoint;
+        }
+        state.tables = tables;
+        self.store = store;
+        self.unwritten = 0;
+    }
+
     pub(crate) const fn log(&self) -> &Arc<dyn EventLog> {
         &self.log
     }

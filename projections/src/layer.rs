@@ -156,11 +156,14 @@ impl Layer {
     }
 }
 
-/// Every table's layer, and the position that all of them have reached: readers see whole rounds.
+/// Every table with its layer, and the position that all of them have reached: readers see whole
+/// rounds, and other tables all at once.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) position: Position,
     pub(crate) layers: Vec<Layer>,
+    /// As many as there are layers; none where all rows are in memory.
+    pub(crate) tables: Vec<Table>,
 }
 
 /// The layers, shared by the one who folds and those who read.
@@ -168,10 +171,16 @@ pub(crate) struct State {
 pub(crate) struct Layers(Arc<RwLock<State>>);
 
 impl Layers {
-    /// One for each of so many tables.
-    pub(crate) fn new(count: usize) -> Self {
-        let layers = (0..count).map(|_| Layer::default()).collect();
-        Self(Arc::new(RwLock::new(State { position: Position::START, layers })))
+    /// One above each of these tables.
+    pub(crate) fn above(tables: Vec<Table>) -> Self {
+        let layers = tables.iter().map(|_| Layer::default()).collect();
+        Self(Arc::new(RwLock::new(State { position: Position::START, layers, tables })))
+    }
+
+    /// One that no table lies below.
+    pub(crate) fn in_memory() -> Self {
+        let (position, layers) = (Position::START, vec![Layer::default()]);
+        Self(Arc::new(RwLock::new(State { position, layers, tables: Vec::new() })))
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -188,13 +197,12 @@ impl Layers {
 pub(crate) struct Rows {
     layers: Layers,
     number: usize,
-    table: Table,
 }
 
 impl Rows {
     /// `number`: of the table, and of its layer.
-    pub(crate) const fn new(layers: Layers, number: usize, table: Table) -> Self {
-        Self { layers, number, table }
+    pub(crate) const fn new(layers: Layers, number: usize) -> Self {
+        Self { layers, number }
     }
 
     /// The position that is taken in.
@@ -205,22 +213,24 @@ impl Rows {
     /// The value of a row.
     pub(crate) fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Box<[u8]>>, StoreError> {
         let key = key.as_ref();
-        {
+        let table = {
             let state = self.layers.read();
             if let Some(slot) = state.layers.get(self.number).and_then(|layer| layer.find(key)) {
                 return Ok(slot.value.as_deref().map(Box::from));
             }
-        }
+            state.tables.get(self.number).cloned()
+        };
         // What leaves the layer in between is in the table by then.
-        self.table.get(key)
+        table.map_or(Ok(None), |table| table.get(key))
     }
 
     /// The rows of a scan. What is in memory is seen as it is now; of the rest a long scan sees
     /// writes that happen during it, or not.
     pub(crate) fn scan(&self, scan: Scan) -> Merged {
-        let mut above = match self.layers.read().layers.get(self.number) {
-            Some(layer) => layer.range(&scan),
-            None => Vec::new(),
+        let (mut above, table) = {
+            let state = self.layers.read();
+            let above = state.layers.get(self.number).map(|layer| layer.range(&scan));
+            (above.unwrap_or_default(), state.tables.get(self.number).cloned())
         };
         let reverse = scan.is_reversed();
         if reverse {
@@ -228,7 +238,7 @@ impl Rows {
         }
         Merged {
             above: above.into_iter().peekable(),
-            below: self.table.scan(scan).peekable(),
+            below: table.map(|table| table.scan(scan).peekable()),
             reverse,
         }
     }
@@ -239,7 +249,7 @@ type Above = (Box<[u8]>, Option<Box<[u8]>>);
 /// The rows of a table and of what lies above it, in the order of their keys.
 pub(crate) struct Merged {
     above: std::iter::Peekable<std::vec::IntoIter<Above>>,
-    below: std::iter::Peekable<eventlog::Rows>,
+    below: Option<std::iter::Peekable<eventlog::Rows>>,
     reverse: bool,
 }
 
@@ -248,17 +258,17 @@ impl Iterator for Merged {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let Some((above, _)) = self.above.peek() else { return self.below.next() };
-            match self.below.peek() {
-                Some(Err(_)) => return self.below.next(),
+            let Some((above, _)) = self.above.peek() else { return self.below.as_mut()?.next() };
+            match self.below.as_mut().and_then(std::iter::Peekable::peek) {
+                Some(Err(_)) => return self.below.as_mut()?.next(),
                 Some(Ok((below, _))) => {
                     let order = below.cmp(above);
                     let order = if self.reverse { order.reverse() } else { order };
                     if order.is_lt() {
-                        return self.below.next();
+                        return self.below.as_mut()?.next();
                     }
                     if order.is_eq() {
-                        self.below.next();
+                        self.below.as_mut().and_then(Iterator::next);
                     }
                 }
                 None => {}
@@ -272,20 +282,28 @@ impl Iterator for Merged {
 
 /// A table and its layer, for changing.
 pub(crate) struct Round<'a> {
-    table: &'a Table,
+    table: Option<&'a Table>,
     layer: &'a mut Layer,
 }
 
 impl<'a> Round<'a> {
     pub(crate) const fn new(table: &'a Table, layer: &'a mut Layer) -> Self {
-        Self { table, layer }
+        Self { table: Some(table), layer }
+    }
+
+    /// Of a layer that no table lies below.
+    pub(crate) const fn in_memory(layer: &'a mut Layer) -> Self {
+        Self { table: None, layer }
     }
 
     fn slot(&mut self, key: &[u8]) -> Result<&mut Slot, StoreError> {
         let place = if let Some(place) = self.layer.places.get(key) {
             *place
         } else {
-            let value = self.table.get(key)?.map(Vec::from);
+            let value = match self.table {
+                Some(table) => table.get(key)?.map(Vec::from),
+                None => None,
+            };
             let below = if value.is_some() { Below::Present } else { Below::Absent };
             self.layer.insert(key.to_vec(), Slot { below, changed: false, value })
         };
@@ -384,8 +402,8 @@ mod tests {
         ) {
             let dir = tempfile::tempdir().unwrap();
             let table = Store::open(dir.path()).unwrap().table("rows").unwrap();
-            let layers = Layers::new(1);
-            let rows = Rows::new(layers.clone(), 0, table.clone());
+            let layers = Layers::above(vec![table.clone()]);
+            let rows = Rows::new(layers.clone(), 0);
             let mut truth: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
             for part in parts {
                 for (number, what) in part {

@@ -14,6 +14,8 @@
 //!   stand in events, sealed.
 //! - Exactly one alarm stands for every unfinished message.
 //! - A crash costs folding again what was in memory, and nothing else.
+//! - They can be made anew beside those that serve ([`ReadModels::rebuild_beside`]), and take their
+//!   place at once.
 //!
 //! # Why
 //! - **A checkpoint holds the log's chain hash**, so read models that come from another log, or run
@@ -31,6 +33,8 @@
 //!   and the nth event of an app could only be found by counting.
 //! - **Recipients share 4096 lists**, marked by 4 bytes of who it is: a list each would be a row for
 //!   each, and a search goes through a 4096th of all events.
+//! - **Of templates and suppression lists the past has rows**, one for each version and for each time
+//!   that somebody was listed; of statistics it is folded anew, for a sum does not say since when.
 //! - **Statistics are packed by hour**: all recipient domains of an hour in one row.
 //! - **How a message began is kept in a bounded memory, and read from the log again when it is not
 //!   there.** Without it, logs and statistics would each keep a row for every open message.
@@ -74,6 +78,7 @@ mod sessions;
 mod stats;
 mod store;
 mod suppressions;
+mod template_history;
 mod templates;
 mod tls_sessions;
 
@@ -94,12 +99,13 @@ pub use messages::{EventView, MessageView, Messages};
 pub use past::Past;
 pub use pauses::{PauseView, Paused, Pauses};
 pub use policies::{AppView, DomainView, Policies, TenantView, UserView};
-pub use read_models::{Health, Progress, ReadModels};
+pub use read_models::{Health, Progress, ReadModels, RebuildError, Rebuilding};
 pub use sessions::{SessionView, Sessions};
 pub use stats::{
     Counts, GroupBy, Interval, Latency, MAX_GROUPS, MAX_POINTS, Point, Statistics, Stats,
     StatsGroup, StatsQuery,
 };
 pub use suppressions::{MAX_SUPPRESSION_PAGE, SuppressionCursor, SuppressionView, Suppressions};
+pub use template_history::TemplateHistory;
 pub use templates::{MAX_TEMPLATE_PAGE, TemplateView, Templates};
 pub use tls_sessions::TlsSessions;

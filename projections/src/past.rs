@@ -1,4 +1,5 @@
-//! Apps, keys and domains as they were: folded from their own streams, when somebody asks.
+//! Apps, keys and domains as they were: folded from their own streams, when somebody asks; and
+//! statistics, folded from an app's events.
 //!
 //! # Why
 //! - **Nothing is kept of the past but the log.** What belongs to one tenant or one domain stands in
@@ -6,12 +7,15 @@
 //!   made changes there, whatever the size of the log.
 //! - **The folds are those of the present**, so that the two cannot differ.
 
+mod statistics;
+
 use std::{fmt, sync::Arc};
 
-use eventlog::{EventLog, Recorded, Vault, Version};
-use model::{DomainId, Event, StreamId, TenantId, Timestamp, tenant::TenantEvent};
+use eventlog::{EventLog, Position, Recorded, Vault, Version};
+use model::{AppId, DomainId, Event, StreamId, TenantId, Timestamp, tenant::TenantEvent};
 
 use crate::{
+    Conservation, Logs, Stats, StatsQuery,
     error::{Halt, QueryError},
     fact::FactRow,
     keys::{CREATED, Keys, KeysProjection},
@@ -51,6 +55,22 @@ impl Past {
         at: Timestamp,
     ) -> Result<Self, QueryError> {
         Self::of(log, vault, StreamId::Domain(domain), at)
+    }
+
+    /// The counts of an app as they were at `at`; and the other count of the same recipients. Blocks
+    /// on the disk.
+    ///
+    /// # Errors
+    /// [`QueryError::TooWide`]: the app had more than 100 000 events since the beginning of the
+    /// time that is asked about; [`QueryError::PrunedUntil`]: some of them were pruned.
+    pub fn statistics(
+        log: &dyn EventLog,
+        logs: &Logs,
+        app: AppId,
+        query: &StatsQuery,
+        at: Timestamp,
+    ) -> Result<(Stats, Conservation), QueryError> {
+        statistics::statistics(log, logs, app, query, at)
     }
 
     /// What was known of apps and domains; nothing of others.
@@ -106,4 +126,19 @@ fn take_in(
 fn told(halt: &Halt) -> QueryError {
     tracing::error!(%halt, "what was cannot be folded");
     QueryError::Damaged { table: "events" }
+}
+
+/// The last position that was recorded by `at`. Times never go backwards in the log, so it is found
+/// by some twenty reads.
+pub(crate) fn position_at(log: &dyn EventLog, at: Timestamp) -> Result<Position, QueryError> {
+    let (mut known, mut beyond) = (0, log.head().borrow().get().saturating_add(1));
+    while beyond - known > 1 {
+        let middle = known.midpoint(beyond);
+        let read = log.read_all(Position::new(middle.saturating_sub(1)), 1)?;
+        match read.first() {
+            Some(recorded) if recorded.at <= at => known = middle,
+            _ => beyond = middle,
+        }
+    }
+    Ok(Position::new(known))
 }

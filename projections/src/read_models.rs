@@ -1,5 +1,7 @@
 //! The read models as one thing: opened, followed, asked, made anew.
 
+mod beside;
+
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -11,6 +13,7 @@ use eventlog::{CarriedRow, EventLog, Position, ReadError, Scan, Store, Vault};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+pub use self::beside::{RebuildError, Rebuilding};
 use crate::{
     alarms::{Alarms, AlarmsProjection},
     alerts::{Alerts, AlertsProjection},
@@ -31,6 +34,7 @@ use crate::{
     stats::{Statistics, StatsProjection},
     store,
     suppressions::{Suppressions, SuppressionsProjection},
+    template_history::{TemplateHistory, TemplateHistoryProjection},
     templates::{TemplateSourcesProjection, Templates, TemplatesProjection},
     tls_sessions::{TlsSessions, TlsSessionsProjection},
 };
@@ -52,6 +56,7 @@ const NAMES: &[&str] = &[
     "alerts",
     "feed",
     "erasures",
+    "template_history",
 ];
 
 /// Those that follow from events of messages.
@@ -89,9 +94,14 @@ pub struct ReadModels {
 }
 
 struct Shared {
-    dir: PathBuf,
+    /// Where everything lies.
+    root: PathBuf,
+    /// Where the tables lie: there, or below.
+    place: Mutex<PathBuf>,
     log: Arc<dyn EventLog>,
-    store: Store,
+    vault: Vault,
+    store: Mutex<Store>,
+    rebuilding: watch::Sender<Rebuilding>,
     layers: Layers,
     keys: Arc<Keys>,
     policies: Arc<Policies>,
@@ -108,6 +118,7 @@ struct Shared {
     alerts: Arc<Alerts>,
     feed: Feed,
     erasures: Erasures,
+    template_history: TemplateHistory,
     standing: watch::Sender<Standing>,
     running: Mutex<Running>,
 }
@@ -122,7 +133,9 @@ enum Running {
 
 /// What opening is asked to do.
 struct Opening<'a> {
-    dir: &'a Path,
+    root: &'a Path,
+    /// Where in `root` the tables are.
+    place: PathBuf,
     log: Arc<dyn EventLog>,
     vault: Vault,
     until: Until,
@@ -149,8 +162,8 @@ impl ReadModels {
         vault: Vault,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, OpenError> {
-        let until = Until::Head;
-        open(Opening { dir, log, vault, until, afresh: &|_| false, progress })
+        let (until, place) = (Until::Head, swept(dir));
+        open(Opening { root: dir, place, log, vault, until, afresh: &|_| false, progress })
     }
 
     /// Opens the read models and makes one of them, or all, anew from the log.
@@ -165,8 +178,8 @@ impl ReadModels {
             return Err(OpenError::UnknownName { name: name.into(), known: NAMES.join(", ") });
         }
         let afresh = |table: &str| name.is_none_or(|name| name == table);
-        let until = Until::Head;
-        open(Opening { dir, log, vault, until, afresh: &afresh, progress })
+        let (until, place) = (Until::Head, swept(dir));
+        open(Opening { root: dir, place, log, vault, until, afresh: &afresh, progress })
     }
 
     /// The read models as they were at `until`, made in `scratch`, a directory for this alone.
@@ -178,7 +191,8 @@ impl ReadModels {
         until: Until,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, OpenError> {
-        open(Opening { dir: scratch, log, vault, until, afresh: &|_| true, progress })
+        let place = scratch.to_owned();
+        open(Opening { root: scratch, place, log, vault, until, afresh: &|_| true, progress })
     }
 
     /// Begins to follow the log, on a thread of its own. Does nothing when it follows already.
@@ -192,7 +206,7 @@ impl ReadModels {
                 return;
             }
         };
-        match Follower::start(folds, shared.dir.clone(), shared.standing.clone()) {
+        match Follower::start(folds, shared.place.lock().clone(), shared.standing.clone()) {
             Ok(follower) => *running = Running::Following(follower),
             Err(halt) => {
                 tracing::error!(%halt, "the read models cannot follow the log");
@@ -209,7 +223,7 @@ impl ReadModels {
         let mut running = shared.running.lock();
         let Running::Idle(folds) = &mut *running else { return };
         if shared.standing.borrow().halted.is_none() {
-            follow_to_the_head(folds, &shared.dir, &shared.standing);
+            follow_to_the_head(folds, &shared.place.lock(), &shared.standing);
         }
     }
 
@@ -243,7 +257,7 @@ impl ReadModels {
             head: *self.shared.log.head().borrow(),
             halted,
             unfinished: self.shared.alarms.len().ok(),
-            disk_bytes: self.shared.store.disk_bytes(),
+            disk_bytes: self.shared.store.lock().disk_bytes(),
         }
     }
 
@@ -260,6 +274,11 @@ impl ReadModels {
     /// What apps send with.
     pub fn templates(&self) -> &Templates {
         &self.shared.templates
+    }
+
+    /// What apps sent with.
+    pub fn template_history(&self) -> &TemplateHistory {
+        &self.shared.template_history
     }
 
     /// Whom apps do not write to.
@@ -329,9 +348,7 @@ impl ReadModels {
     ) -> Result<impl Iterator<Item = Result<CarriedRow, ReadError>> + use<>, QueryError> {
         let mut tables = Vec::new();
         for name in CARRIED {
-            let number = NAMES.iter().position(|known| known == name).unwrap_or(NAMES.len());
-            let table = self.shared.store.table(name)?;
-            tables.push((*name, Rows::new(self.shared.layers.clone(), number, table)));
+            tables.push((*name, rows_of(&self.shared.layers, name)));
         }
         Ok(tables.into_iter().flat_map(|(name, rows)| {
             rows.scan(Scan::all()).map(move |row| match row {
@@ -346,9 +363,8 @@ impl ReadModels {
     /// when there is none of this name.
     pub fn dump(&self, name: &str) -> Result<Option<Vec<u8>>, QueryError> {
         let Some(number) = NAMES.iter().position(|known| *known == name) else { return Ok(None) };
-        let table = self.shared.store.table(name)?;
         let mut bytes = Vec::new();
-        for row in Rows::new(self.shared.layers.clone(), number, table).scan(Scan::all()) {
+        for row in Rows::new(self.shared.layers.clone(), number).scan(Scan::all()) {
             let (key, value) = row?;
             for part in [&key, &value] {
                 let len = u32::try_from(part.len()).unwrap_or(u32::MAX);
@@ -410,10 +426,17 @@ impl Drop for Shared {
 impl fmt::Debug for ReadModels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReadModels")
-            .field("dir", &self.shared.dir)
+            .field("dir", &self.shared.root)
             .field("position", &self.position())
             .finish_non_exhaustive()
     }
+}
+
+/// Where the tables are, rid of what lies beside them.
+fn swept(root: &Path) -> PathBuf {
+    let place = store::current(root);
+    store::sweep(root, &place);
+    place
 }
 
 /// Opens; damaged tables are made anew, once.
@@ -421,11 +444,17 @@ fn open(mut opening: Opening<'_>) -> Result<ReadModels, OpenError> {
     match open_once(&mut opening) {
         Err(OpenError::Halted(halt)) if halt.is_damage() && !store::is_locked(&halt) => {
             tracing::warn!(%halt, "the read models are made anew");
-            store::condemn(opening.dir);
+            store::condemn(&opening.place);
             open_once(&mut opening)
         }
         opened => opened,
     }
+}
+
+/// The rows of the table of this name.
+fn rows_of(layers: &Layers, name: &str) -> Rows {
+    let number = NAMES.iter().position(|known| *known == name).unwrap_or(NAMES.len());
+    Rows::new(layers.clone(), number)
 }
 
 fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
@@ -433,19 +462,18 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
     if let Some(pruned) = pruned.filter(|pruned| opening.until.is_before(pruned.last, pruned.at)) {
         return Err(OpenError::Pruned { position: pruned.last });
     }
-    let store = store::open(opening.dir)?;
+    let store = store::open(&opening.place)?;
     let (log, vault) = (Arc::clone(&opening.log), opening.vault.clone());
-    let layers = Layers::new(NAMES.len());
-    let rows = |name: &str| -> Result<Rows, Halt> {
-        let number = NAMES.iter().position(|known| *known == name).unwrap_or(NAMES.len());
-        Ok(Rows::new(layers.clone(), number, store.table(name)?))
-    };
+    let tables = NAMES.iter().map(|name| store.table(name)).collect::<Result<_, _>>();
+    let layers = Layers::above(tables.map_err(Halt::from)?);
+    let rows = |name: &str| rows_of(&layers, name);
     let keys = Arc::new(Keys::default());
     let policies = Arc::new(Policies::new(Arc::clone(&keys)));
     let sessions = Arc::new(Sessions::default());
-    let templates = Arc::new(Templates::new(rows("template_sources")?));
+    let templates = Arc::new(Templates::new(rows("template_sources")));
     let suppressions =
-        Arc::new(Suppressions::new(rows("suppressions")?, Arc::clone(&log), vault.clone()));
+        Arc::new(Suppressions::new(rows("suppressions"), Arc::clone(&log), vault.clone()));
+    let template_history = TemplateHistory::new(rows("template_history"), vault.clone());
     let alerts = Arc::new(Alerts::default());
     let herald = Arc::new(Herald::default());
     // In the order of their names above.
@@ -466,15 +494,16 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
         Box::new(AlertsProjection(Arc::clone(&alerts))),
         Box::new(FeedProjection::new(Arc::clone(&herald))),
         Box::new(ErasuresProjection),
+        Box::new(TemplateHistoryProjection),
     ];
-    let messages = Messages::new(rows("messages")?, Arc::clone(&log));
-    let logs = Logs::new(rows("logs")?, Arc::clone(&log), messages.clone());
-    let feed = Feed::new(rows("feed")?, Arc::clone(&log), messages.clone(), herald);
-    let (alarms, stats) = (Alarms::new(rows("alarms")?), Statistics::new(rows("stats")?));
-    let audit = Audit::new(rows("audit")?, Arc::clone(&log));
-    let tls_sessions = TlsSessions::new(rows("tls_sessions")?);
-    let letters = Letters::new(rows("letters")?, Arc::clone(&log));
-    let erasures = Erasures::new(rows("erasures")?, Arc::clone(&log));
+    let messages = Messages::new(rows("messages"), Arc::clone(&log));
+    let logs = Logs::new(rows("logs"), Arc::clone(&log), messages.clone());
+    let feed = Feed::new(rows("feed"), Arc::clone(&log), messages.clone(), herald);
+    let (alarms, stats) = (Alarms::new(rows("alarms")), Statistics::new(rows("stats")));
+    let audit = Audit::new(rows("audit"), Arc::clone(&log));
+    let tls_sessions = TlsSessions::new(rows("tls_sessions"));
+    let letters = Letters::new(rows("letters"), Arc::clone(&log));
+    let erasures = Erasures::new(rows("erasures"), Arc::clone(&log));
     let mut folds =
         Folds::open(Arc::clone(&log), store.clone(), layers.clone(), projections, opening.afresh)?;
     while folds.round(opening.until)? {
@@ -485,9 +514,12 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
     let standing = Standing { position: folds.position(), halted: None };
     Ok(ReadModels {
         shared: Arc::new(Shared {
-            dir: opening.dir.to_owned(),
+            root: opening.root.to_owned(),
+            place: Mutex::new(opening.place.clone()),
             log,
-            store,
+            vault: opening.vault.clone(),
+            store: Mutex::new(store),
+            rebuilding: watch::Sender::new(Rebuilding::default()),
             layers,
             keys,
             policies,
@@ -504,6 +536,7 @@ fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
             alerts,
             feed,
             erasures,
+            template_history,
             standing: watch::Sender::new(standing),
             running: Mutex::new(Running::Idle(Box::new(folds))),
         }),

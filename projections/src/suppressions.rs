@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use eventlog::{ContentError, EventLog, Position, Purpose, Scan, Vault};
+use eventlog::{ContentError, EventLog, Position, Purpose, Row, Scan, StoreError, Vault};
 use model::{
     AppId, Event, StreamId, SuppressionId, Timestamp,
     address::EmailAddress,
@@ -18,6 +18,7 @@ use crate::{
     events::events_at,
     fact::{Fact, FactRow, malformed},
     layer::{Round, Rows},
+    past::position_at,
     projection::Projection,
     sealed,
 };
@@ -28,6 +29,11 @@ const NAME: &str = "suppressions";
 const LISTED: u8 = 1;
 /// The same, newest first: the recipient.
 const NEWEST: u8 = 2;
+/// Who was listed and is not any more, newest first: when that ended, and what was listed.
+const ENDED: u8 = 3;
+
+/// Most entries of the past looked at for one page.
+const MAX_LOOKED_AT: usize = 10_000;
 
 /// Most addresses of one page.
 pub const MAX_SUPPRESSION_PAGE: usize = 100;
@@ -111,9 +117,11 @@ impl Suppressions {
         app: AppId,
         recipient: &RecipientHash,
     ) -> Result<Option<SuppressionView>, QueryError> {
-        let Some(Listed { id, at, position, added }) = self.listed(app, recipient)? else {
-            return Ok(None);
-        };
+        self.listed(app, recipient)?.map(|listed| self.view(listed)).transpose()
+    }
+
+    fn view(&self, listed: Listed) -> Result<SuppressionView, QueryError> {
+        let Listed { id, at, position, added } = listed;
         let email = match &added.address {
             Some(address) => {
                 let profile: Option<SuppressionProfile> =
@@ -122,7 +130,7 @@ impl Suppressions {
             }
             None => self.address(id, position)?,
         };
-        Ok(Some(SuppressionView { email, reason: added.reason, created_at: at }))
+        Ok(SuppressionView { email, reason: added.reason, created_at: at })
     }
 
     /// Whom the app does not write to, the newest first.
@@ -154,6 +162,54 @@ impl Suppressions {
         Ok((found, None))
     }
 
+    /// Whom the app did not write to at `at`, the newest first. Where much was taken off since, a page
+    /// can be short, even empty, and still have a next one. Who was forgotten has no address in the
+    /// past either.
+    pub fn page_at(
+        &self,
+        app: AppId,
+        at: Timestamp,
+        cursor: Option<SuppressionCursor>,
+        limit: usize,
+    ) -> Result<(Vec<SuppressionView>, Option<SuppressionCursor>), QueryError> {
+        let limit = limit.clamp(1, MAX_SUPPRESSION_PAGE);
+        let end = position_at(self.log.as_ref(), at)?.get().saturating_add(1);
+        let before = cursor.map_or(end, |SuppressionCursor(before)| before.min(end));
+        let rows = |kind: u8| {
+            let prefix = join(&[&[kind], app.as_bytes()]);
+            let scan = Scan::prefix(&prefix).before(join(&[&prefix, &before.to_be_bytes()]));
+            self.table.scan(scan.reverse()).peekable()
+        };
+        let (mut lasting, mut ended) = (rows(NEWEST), rows(ENDED));
+        let (mut found, mut last) = (Vec::new(), None);
+        for looked_at in 0.. {
+            // The later one of the two.
+            let place = |row: Option<&Result<Row, StoreError>>| match row {
+                Some(Ok((key, _))) => key.get(17..).map(<[u8]>::to_vec),
+                Some(Err(_)) => Some(vec![u8::MAX; 9]),
+                None => None,
+            };
+            let is_lasting = place(lasting.peek()) > place(ended.peek());
+            let Some(row) = (if is_lasting { lasting.next() } else { ended.next() }) else { break };
+            let (key, value) = row?;
+            if found.len() == limit || looked_at == MAX_LOOKED_AT {
+                return Ok((found, last.map(SuppressionCursor)));
+            }
+            let mut reader = Reader::new(key.get(17..).unwrap_or_default());
+            last = Some(reader.key_u64().map_err(damaged)?);
+            if is_lasting {
+                let recipient = KeyedHash(Reader::new(&value).array().map_err(damaged)?);
+                found.extend(self.get(app, &recipient)?);
+                continue;
+            }
+            let mut reader = Reader::new(&value);
+            if reader.u64().map_err(damaged)? > at.as_millis() {
+                found.push(self.view(listed(reader.rest())?)?);
+            }
+        }
+        Ok((found, None))
+    }
+
     /// The address that lies beside the event at a position; `None` when none does, or it was
     /// forgotten.
     fn address(
@@ -177,18 +233,23 @@ impl Suppressions {
     }
 
     fn listed(&self, app: AppId, recipient: &RecipientHash) -> Result<Option<Listed>, QueryError> {
-        let Some(row) = self.table.get(listed_key(app, recipient))? else { return Ok(None) };
-        let (position, fact) = read(&row).map_err(damaged)?;
-        let (StreamId::Suppression(id), Ok(Event::Suppression(event))) =
-            (fact.stream, fact.event(NAME))
-        else {
-            return Err(damaged(Malformed));
-        };
-        let SuppressionEvent::SuppressionAdded(added) = event else {
-            return Err(damaged(Malformed));
-        };
-        Ok(Some(Listed { id, at: fact.at, position: Position::new(position), added }))
+        let row = self.table.get(listed_key(app, recipient))?;
+        row.map(|row| listed(&row)).transpose()
     }
+}
+
+/// The entry of a row.
+fn listed(row: &[u8]) -> Result<Listed, QueryError> {
+    let (position, fact) = read(row).map_err(damaged)?;
+    let (StreamId::Suppression(id), Ok(Event::Suppression(event))) =
+        (fact.stream, fact.event(NAME))
+    else {
+        return Err(damaged(Malformed));
+    };
+    let SuppressionEvent::SuppressionAdded(added) = event else {
+        return Err(damaged(Malformed));
+    };
+    Ok(Listed { id, at: fact.at, position: Position::new(position), added })
 }
 
 /// An entry as it stands in the table.
@@ -205,6 +266,19 @@ const fn damaged(_: Malformed) -> QueryError {
 
 fn listed_key(app: AppId, recipient: &RecipientHash) -> Vec<u8> {
     join(&[&[LISTED], app.as_bytes(), &recipient.0])
+}
+
+fn ended_key(app: AppId, position: u64) -> Vec<u8> {
+    join(&[&[ENDED], app.as_bytes(), &position.to_be_bytes()])
+}
+
+/// An entry is no more: from now on it is one of the past.
+fn end(round: &mut Round<'_>, app: AppId, entry: &[u8], ended_at: Timestamp) -> Result<(), Halt> {
+    let position = read(entry).map_err(|_| malformed(NAME))?.0;
+    round.delete(newest_key(app, position));
+    let row = join(&[&ended_at.as_millis().to_le_bytes(), entry]);
+    round.put_new(ended_key(app, position), row);
+    Ok(())
 }
 
 fn newest_key(app: AppId, position: u64) -> Vec<u8> {
@@ -226,7 +300,7 @@ impl Projection for SuppressionsProjection {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn apply(&mut self, fact: &Fact<'_>, round: &mut Round<'_>) -> Result<(), Halt> {
@@ -237,21 +311,17 @@ impl Projection for SuppressionsProjection {
                 let row = join(&[&position.to_le_bytes(), &FactRow::of(fact).to_bytes()]);
                 let key = listed_key(added.app, &added.recipient);
                 // Listed for a weaker reason before.
-                if let Some(before) = round.edit(&key)? {
-                    let before = read(before).map_err(|_| malformed(NAME))?.0;
-                    round.delete(newest_key(added.app, before));
+                if let Some(before) = round.get(&key)?.map(<[u8]>::to_vec) {
+                    end(round, added.app, &before, fact.recorded.at)?;
                 }
                 round.put(key, row);
                 round.put_new(newest_key(added.app, position), added.recipient.0.to_vec());
             }
             SuppressionEvent::SuppressionRemoved(removed) => {
                 let key = listed_key(removed.app, &removed.recipient);
-                let position = match round.get(&key)? {
-                    Some(row) => read(row).map_err(|_| malformed(NAME))?.0,
-                    None => return Ok(()),
-                };
+                let Some(before) = round.get(&key)?.map(<[u8]>::to_vec) else { return Ok(()) };
                 round.delete(key);
-                round.delete(newest_key(removed.app, position));
+                end(round, removed.app, &before, fact.recorded.at)?;
             }
         }
         Ok(())

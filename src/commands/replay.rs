@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use eventlog::{EventLog, Log, LogOptions, Position};
+use eventlog::{EventLog, Log, LogOptions, Position, Vault};
 use projections::{Progress, ReadModels};
 
 use super::{Failure, load, log::progress, print_json, print_line};
 use crate::{
     cli::{ReplayArguments, Until},
+    config::Config,
     keys, telemetry,
 };
 
@@ -19,23 +20,14 @@ pub(super) fn run(arguments: &ReplayArguments) -> Result<(), Failure> {
         let known = ReadModels::names().join(", ");
         return Err(Failure::usage(format!("--projection: `{unknown}` is none of {known}")));
     }
-    let dir = config.log_dir();
-    if !dir.is_dir() {
-        return Err(Failure::usage(format!("{}: there is no log", dir.display())));
-    }
-    let log: Arc<dyn EventLog> =
-        Arc::new(Log::open(&dir, LogOptions::default()).map_err(Failure::failed)?);
-    let vault = keys::vault(&config)?;
+    let Some(until) = arguments.until else {
+        let position = rebuild(&config, name)?;
+        let what = name.unwrap_or("all read models");
+        return print_line(&format!("rebuilt {what} up to position {position}")).map(|_| ());
+    };
+    let (log, vault) = open(&config)?;
     let mut bar = progress("events");
     let mut show = |at: Progress| bar(at.position.get(), at.head.get());
-    let Some(until) = arguments.until else {
-        let read = ReadModels::rebuild(&config.read_dir(), log, vault, name, &mut show)
-            .map_err(Failure::failed)?;
-        read.stop();
-        let what = name.unwrap_or("all read models");
-        let line = format!("rebuilt {what} up to position {}", read.position());
-        return print_line(&line).map(|_| ());
-    };
     let until = match until {
         Until::Position(position) => projections::Until::Position(Position::new(position)),
         Until::Time(time) => projections::Until::Time(time),
@@ -48,4 +40,24 @@ pub(super) fn run(arguments: &ReplayArguments) -> Result<(), Failure> {
         *digests = serde_json::json!({ name: digests.get(name) });
     }
     print_json(&summary)
+}
+
+fn open(config: &Config) -> Result<(Arc<dyn EventLog>, Vault), Failure> {
+    let dir = config.log_dir();
+    if !dir.is_dir() {
+        return Err(Failure::usage(format!("{}: there is no log", dir.display())));
+    }
+    let log = Log::open(&dir, LogOptions::default()).map_err(Failure::failed)?;
+    Ok((Arc::new(log), keys::vault(config)?))
+}
+
+/// Makes one read model anew, or all, on a stopped server's data directory; up to which position.
+pub(super) fn rebuild(config: &Config, name: Option<&str>) -> Result<u64, Failure> {
+    let (log, vault) = open(config)?;
+    let mut bar = progress("events");
+    let mut show = |at: Progress| bar(at.position.get(), at.head.get());
+    let read = ReadModels::rebuild(&config.read_dir(), log, vault, name, &mut show);
+    let read = read.map_err(Failure::failed)?;
+    read.stop();
+    Ok(read.position().get())
 }

@@ -14,6 +14,7 @@
 )]
 
 mod alerts;
+mod audit_guide;
 mod backup;
 mod canary;
 mod cancel;
@@ -38,6 +39,7 @@ mod one_click;
 mod own_signature;
 mod queue;
 mod read_models_deleted;
+mod rebuilt;
 mod reclassified;
 mod refused_recipient;
 mod restart;

@@ -6,12 +6,13 @@ use eventlog::HashPurpose;
 use model::{MessageId, Timestamp, address::EmailAddress, event::KeyedHash, message};
 use poem::web::Data;
 use poem_openapi::{OpenApi, payload::Json};
-use projections::{LogCursor, LogKind, LogQuery, StatsQuery};
+use projections::{LogCursor, LogKind, LogQuery, Past, StatsQuery};
 
 use super::{SharedData, Topic, query_problem};
 use crate::{
     caller::{Allowed, Reading},
     params::{Cursor, PageSize, Query},
+    past,
     problem::{Findings, Problem},
     reading::Reader,
     wire::{
@@ -107,12 +108,16 @@ impl InsightOperations {
     /// What became of the recipients of the messages that your app sent in a time, in full hours.
     /// A message counts in the hour in which it was accepted, so that
     /// `accepted = delivered + bounced + failed + suppressed + canceled + inFlight` always holds.
+    ///
+    /// With `at`, what had become of them by then. That is counted anew from the events of your app
+    /// since `from`, of which there may be 100000 until then.
     #[oai(
         path = "/v1/emails/stats",
         method = "get",
         operation_id = "getStats",
         tag = "Topic::Insight"
     )]
+    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the query string")]
     async fn stats(
         &self,
         allowed: Allowed<Reading>,
@@ -125,12 +130,16 @@ impl InsightOperations {
         /// What `groups` are made by; `none` if absent.
         #[oai(name = "groupBy")]
         group_by: Query<GroupName>,
+        /// Show them as they were at this time, which must not be in the future.
+        at: Query<Timestamp>,
         Data(shared): SharedData<'_>,
     ) -> Result<Json<StatsAnswer>, Problem> {
         let app = allowed.caller.app;
         let mut findings = Findings::default();
         // The hour that has begun counts.
-        let now = || shared.clock.now().floor_to(HOUR_MS).plus(Duration::from_hours(1));
+        let at = past::asked(at, shared.clock.now())?;
+        let shown = at.unwrap_or_else(|| shared.clock.now());
+        let now = || shown.floor_to(HOUR_MS).plus(Duration::from_hours(1));
         let to = to.take(&mut findings).unwrap_or_else(now);
         let from = from.take(&mut findings).unwrap_or_else(|| to.minus(DEFAULT_SPAN));
         let interval = interval.take(&mut findings).unwrap_or(IntervalName::Day);
@@ -145,6 +154,11 @@ impl InsightOperations {
         let query = StatsQuery { from, to, interval, group_by };
         shared.settled().await;
         let stats = shared.reading(move |shared| {
+            if let Some(at) = at {
+                let (log, logs) = (shared.log.as_ref(), shared.read.logs());
+                let past = Past::statistics(log, logs, app, &query, at).map_err(query_problem)?;
+                return Ok(StatsAnswer::of(past.0, past.1));
+            }
             let stats = shared.read.stats().query(app, &query).map_err(query_problem)?;
             let conservation = shared.read.alarms().conservation_of(app, stats.from, stats.to);
             Ok(StatsAnswer::of(stats, conservation.map_err(query_problem)?))

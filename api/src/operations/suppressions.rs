@@ -1,6 +1,6 @@
 //! Whom an app does not write to.
 
-use model::{address::EmailAddress, message::SuppressionReason};
+use model::{Timestamp, address::EmailAddress, message::SuppressionReason};
 use poem::web::Data;
 use poem_openapi::{OpenApi, payload::Json};
 use projections::SuppressionCursor;
@@ -11,6 +11,7 @@ use crate::{
     caller::{Allowed, SuppressionReading, SuppressionWriting},
     fields::{Fields, read_body},
     params::{Cursor, InPath, PageSize, Query},
+    past,
     problem::{Findings, Problem},
     wire::{
         suppressions::{
@@ -27,7 +28,9 @@ pub(crate) struct SuppressionOperations;
 impl SuppressionOperations {
     /// List the suppressed addresses
     ///
-    /// Whom your app does not write to, the newest first.
+    /// Whom your app does not write to, the newest first. With `at`, whom it did not write to then:
+    /// where much was taken off since, a page can be short, even empty, and still have a next one.
+    /// Who was forgotten has no address in the past either.
     #[oai(
         path = "/v1/suppressions",
         method = "get",
@@ -41,6 +44,8 @@ impl SuppressionOperations {
         limit: Query<PageSize>,
         /// The `nextCursor` of the page before.
         cursor: Query<Cursor>,
+        /// Show it as it was at this time, which must not be in the future.
+        at: Query<Timestamp>,
         Data(shared): SharedData<'_>,
     ) -> Result<Json<SuppressionsAnswer>, Problem> {
         let app = allowed.caller.app;
@@ -50,9 +55,13 @@ impl SuppressionOperations {
         if !findings.is_empty() {
             return Err(findings.into_problem());
         }
+        let at = past::asked(at, shared.clock.now())?;
         shared.settled().await;
         let page = shared.reading(move |shared| {
-            let page = shared.read.suppressions().page(app, cursor, limit);
+            let page = match at {
+                Some(at) => shared.read.suppressions().page_at(app, at, cursor, limit),
+                None => shared.read.suppressions().page(app, cursor, limit),
+            };
             let (found, next) = page.map_err(query_problem)?;
             Ok(SuppressionsAnswer {
                 data: found.into_iter().map(SuppressionWire::from).collect(),

@@ -1,20 +1,21 @@
 //! Templates: written, read, tried out.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use actors::{
     ChangeError, Fault, SendError, SendRefusal, Source, TemplateCall, TemplateChange,
     TemplateDraft, TemplateError, TemplateRef,
 };
 use model::{
-    TemplateId,
+    AppId, TemplateId, Timestamp,
     template::{MAX_VERSIONS, Refusal, Slug},
 };
 use poem::web::Data;
 use poem_openapi::{OpenApi, payload::Json};
+use projections::TemplateView;
 
 use super::{
-    SharedData, Topic, change_problem, read,
+    SharedData, Topic, change_problem, query_problem, read,
     sending::{render_problem, send_problem},
 };
 use crate::{
@@ -22,6 +23,8 @@ use crate::{
     caller::{Allowed, TemplateReading, TemplateWriting},
     fields::{Fields, read_body, text},
     params::{Cursor, InPath, PageSize, Query},
+    parts::Shared,
+    past,
     problem::{Code, Findings, Problem},
     send::has_control,
     variables,
@@ -67,7 +70,8 @@ impl TemplateOperations {
 
     /// List the templates
     ///
-    /// The newest first, without what they say.
+    /// The newest first, without what they say. With `at`, those that there were then, as they were:
+    /// of an app that deleted thousands a page can be short, and still have a next one.
     #[oai(
         path = "/v1/templates",
         method = "get",
@@ -81,6 +85,8 @@ impl TemplateOperations {
         limit: Query<PageSize>,
         /// The `nextCursor` of the page before.
         cursor: Query<Cursor>,
+        /// Show them as they were at this time, which must not be in the future.
+        at: Query<Timestamp>,
         Data(shared): SharedData<'_>,
     ) -> Result<Json<TemplatesAnswer>, Problem> {
         let mut findings = Findings::default();
@@ -89,8 +95,21 @@ impl TemplateOperations {
         if !findings.is_empty() {
             return Err(findings.into_problem());
         }
+        let (app, at) = (allowed.caller.app, past::asked(at, shared.clock.now())?);
         shared.settled().await;
-        let (found, next) = shared.read.templates().page(allowed.caller.app, after, limit);
+        if let Some(at) = at {
+            let page = shared.reading(move |shared| {
+                let page = shared.read.template_history().page(app, at, after, limit);
+                let (found, next) = page.map_err(query_problem)?;
+                Ok(TemplatesAnswer {
+                    data: found.iter().map(TemplateWire::from).collect(),
+                    has_more: next.is_some(),
+                    next_cursor: next.map(|id| id.to_string()),
+                })
+            });
+            return page.await.map(Json);
+        }
+        let (found, next) = shared.read.templates().page(app, after, limit);
         Ok(Json(TemplatesAnswer {
             data: found.iter().map(|view| TemplateWire::from(&**view)).collect(),
             has_more: next.is_some(),
@@ -100,7 +119,8 @@ impl TemplateOperations {
 
     /// Read a template
     ///
-    /// With what it says, in its newest version or in any before.
+    /// With what it says, in its newest version or in any before. With `at`, as it was then, also when
+    /// it was deleted since; a slug names what had it then.
     #[oai(
         path = "/v1/templates/:idOrSlug",
         method = "get",
@@ -115,6 +135,8 @@ impl TemplateOperations {
         template: InPath<TemplateRef>,
         /// Which version; the newest if absent.
         version: Query<TemplateVersion>,
+        /// Show it as it was at this time, which must not be in the future.
+        at: Query<Timestamp>,
         Data(shared): SharedData<'_>,
     ) -> Result<Json<TemplateAnswer>, Problem> {
         let mut findings = Findings::default();
@@ -122,10 +144,17 @@ impl TemplateOperations {
         if !findings.is_empty() {
             return Err(findings.into_problem());
         }
+        let at = past::asked(at, shared.clock.now())?;
         shared.settled().await;
-        let view = shared.platform.template(&allowed.caller, &template.0);
+        let view = match at {
+            Some(at) => as_it_was(shared, allowed.caller.app, template.0, at).await?,
+            None => shared.platform.template(&allowed.caller, &template.0),
+        };
         let view = view.ok_or_else(|| Problem::new(Code::NotFound))?;
         let version = version.map_or(view.version, |TemplateVersion(version)| version);
+        if version > view.version {
+            return Err(Problem::new(Code::NotFound));
+        }
         let source = shared.platform.template_source(&view, version).await;
         let source = source.map_err(change_problem)?;
         Ok(Json(TemplateAnswer::new(&view, version, source)))
@@ -211,6 +240,25 @@ impl TemplateOperations {
         let (_, rendered) = rendered.map_err(preview_problem)?;
         Ok(Json(rendered.into()))
     }
+}
+
+/// A template as it was; `None` when the app had none of this name then.
+async fn as_it_was(
+    shared: &Arc<Shared>,
+    app: AppId,
+    template: TemplateRef,
+    at: Timestamp,
+) -> Result<Option<Arc<TemplateView>>, Problem> {
+    let found = shared.reading(move |shared| {
+        let history = shared.read.template_history();
+        let found = match template {
+            TemplateRef::Id(id) => history.get(app, id, at),
+            TemplateRef::Slug(slug) => history.find(app, &slug, at),
+            TemplateRef::Unknown => Ok(None),
+        };
+        found.map_err(query_problem)
+    });
+    Ok(found.await?.map(Arc::new))
 }
 
 fn draft(mut fields: Fields<'_>, findings: &mut Findings) -> Option<TemplateDraft> {

@@ -9,7 +9,7 @@ use model::{
     message::{MessageStatus, RecipientStatus},
     pause::Who,
 };
-use projections::{PauseView, Paused, Policies};
+use projections::{PauseView, Paused, Policies, Rebuilding};
 use serde_json::{Value, json};
 
 use crate::wire::message::{RecipientWire, ResponseWire};
@@ -17,6 +17,18 @@ use crate::wire::message::{RecipientWire, ResponseWire};
 /// Everything that is paused.
 pub(super) fn pauses(policies: &Policies) -> Vec<Value> {
     policies.pauses().all().iter().map(|(paused, view)| pause(paused, view)).collect()
+}
+
+/// How making the read models anew goes, or went.
+pub(super) fn rebuilding(state: &Rebuilding) -> Value {
+    match state {
+        Rebuilding::Never => json!({ "status": "never" }),
+        Rebuilding::Running(at) => json!({
+            "status": "running", "position": at.position.get(), "head": at.head.get(),
+        }),
+        Rebuilding::Done(position) => json!({ "status": "done", "position": position.get() }),
+        Rebuilding::Failed(reason) => json!({ "status": "failed", "reason": reason }),
+    }
 }
 
 fn pause(paused: &Paused, view: &PauseView) -> Value {

@@ -7,7 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use eventlog::{Position, backup_piece};
+use eventlog::{Position, ReadError, backup_piece};
 use poem::{Endpoint, Request, Response};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -70,8 +70,10 @@ impl Endpoint for Events {
             return Err(findings.into_problem().into());
         }
         let piece = shared.reading(move |shared| {
-            backup_piece(shared.log.as_ref(), after, through)
-                .map_err(|error| Problem::internal("events cannot be read", &error))
+            backup_piece(shared.log.as_ref(), after, through).map_err(|error| match error {
+                ReadError::Pruned { .. } => Problem::field("after", &error.to_string()),
+                error => Problem::internal("events cannot be read", &error),
+            })
         });
         let piece = piece.await?;
         Ok(Response::builder().content_type("application/octet-stream").body(piece))

@@ -7,7 +7,7 @@ use model::Timestamp;
 use poem::{Body, Request, http::Method};
 use serde_json::{Value, json};
 
-use crate::world::{Answer, World, email_with};
+use crate::world::{Answer, World, email_with, request};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -132,4 +132,150 @@ async fn a_domain_is_shown_as_it_was_also_when_it_is_gone() {
     let stranger = world.stranger().await;
     let path = format!("{path}?at={then}");
     portal(&world, &stranger, Method::GET, &path, None).await.expect(404);
+}
+
+#[tokio::test]
+async fn templates_are_shown_as_they_were_also_when_they_are_gone() {
+    let world = World::start().await;
+    let (before, _) = pass(&world);
+    let new = |name: &str, text: &str| json!({ "slug": "hi", "name": name, "text": text });
+    let first = world.post("/v1/templates", &new("First", "one")).await.expect(201).json;
+    let id = first["id"].as_str().unwrap().to_owned();
+    let (written, _) = pass(&world);
+    let change = json!({ "name": "Second", "text": "two" });
+    let change = request(Method::PATCH, "/v1/templates/hi", &world.key)
+        .content_type("application/json")
+        .body(change.to_string());
+    world.call(change).await.expect(200);
+    let (changed, _) = pass(&world);
+    let gone = request(Method::DELETE, "/v1/templates/hi", &world.key).finish();
+    world.call(gone).await.expect(204);
+    let (deleted, _) = pass(&world);
+    world.post("/v1/templates", &new("Third", "three")).await.expect(201);
+    let now = world.clock.now();
+
+    let one =
+        async |name: &str, at: Timestamp| world.get(&format!("/v1/templates/{name}?at={at}")).await;
+    for name in ["hi", &id] {
+        one(name, before).await.expect(404);
+        let seen = one(name, written).await.expect(200).json;
+        assert_eq!(
+            (&seen["name"], &seen["text"], &seen["version"]),
+            (&json!("First"), &json!("one"), &json!(1))
+        );
+        let seen = one(name, changed).await.expect(200).json;
+        assert_eq!(
+            (&seen["name"], &seen["text"], &seen["version"]),
+            (&json!("Second"), &json!("two"), &json!(2))
+        );
+        one(name, deleted).await.expect(404);
+    }
+    assert_eq!(one("hi", now).await.expect(200).json["name"], "Third");
+    one(&id, now).await.expect(404);
+    // A version that was not there yet.
+    world.get(&format!("/v1/templates/hi?version=2&at={written}")).await.expect(404);
+    world.get(&format!("/v1/templates/hi?version=1&at={changed}")).await.expect(200);
+
+    let list = async |query: &str| world.get(&format!("/v1/templates?{query}")).await;
+    let names = |list: &Value| -> Vec<String> {
+        let rows = list["data"].as_array().unwrap().iter();
+        rows.map(|row| row["name"].as_str().unwrap().to_owned()).collect()
+    };
+    for (at, expected) in
+        [(before, vec![]), (written, vec!["First"]), (changed, vec!["Second"]), (deleted, vec![])]
+    {
+        let seen = list(&format!("at={at}")).await.expect(200).json;
+        assert_eq!(names(&seen), expected, "{at}");
+    }
+    let seen = list(&format!("at={now}")).await.expect(200).json;
+    assert_eq!(seen["data"], list("").await.expect(200).json["data"]);
+    assert_eq!(list(&format!("at={}", now.plus(HOUR))).await.expect(422).fields(), ["at"]);
+}
+
+#[tokio::test]
+async fn a_suppression_list_is_shown_as_it_was() {
+    let world = World::start().await;
+    let (before, _) = pass(&world);
+    let add = async |name: &str, reason: &str| {
+        let new = json!({ "email": format!("{name}@reader.test"), "reason": reason });
+        let added = world.post("/v1/suppressions", &new).await;
+        assert!(added.status == 201 || added.status == 200, "{}", added.json);
+    };
+    let remove = async |name: &str| {
+        let path = format!("/v1/suppressions/{name}@reader.test");
+        world.call(request(Method::DELETE, &path, &world.key).finish()).await.expect(204);
+    };
+    let list = async |query: &str| world.get(&format!("/v1/suppressions?{query}")).await;
+    let names = |list: &Value| -> Vec<String> {
+        let rows = list["data"].as_array().unwrap().iter();
+        rows.map(|row| row["email"].as_str().unwrap().split('@').next().unwrap().to_owned())
+            .collect()
+    };
+    // What the list showed at each time, as it showed it then.
+    let mut shown = vec![(before, list("").await.expect(200).json)];
+    let steps: [(&str, bool); 7] = [
+        ("ada", true),
+        ("bob", true),
+        ("ada", false),
+        ("cat", true),
+        ("ada", true),
+        ("bob", false),
+        ("cat", false),
+    ];
+    for (name, listed) in steps {
+        if listed {
+            add(name, "manual").await;
+        } else {
+            remove(name).await;
+        }
+        let seen = list("").await.expect(200).json;
+        shown.push((pass(&world).0, seen));
+    }
+    assert_eq!(names(&shown[5].1), ["ada", "cat", "bob"]);
+    for (at, seen) in &shown {
+        let past = list(&format!("at={at}")).await.expect(200).json;
+        assert_eq!(past["data"], seen["data"], "{at}");
+        // The same in pages of one.
+        let (mut paged, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = list(&format!("limit=1&at={at}{cursor}")).await.expect(200).json;
+            paged.extend(names(&page));
+            let Some(next) = page["nextCursor"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(paged, names(seen), "{at}");
+    }
+    let ahead = world.clock.now().plus(HOUR);
+    assert_eq!(list(&format!("at={ahead}")).await.expect(422).fields(), ["at"]);
+}
+
+#[tokio::test]
+async fn statistics_are_shown_as_they_were() {
+    let world = World::start().await;
+    let mut ids = Vec::new();
+    let stats = async |query: &str| {
+        world.get(&format!("/v1/emails/stats?interval=hour&groupBy=recipientDomain{query}")).await
+    };
+    let first = stats("").await.expect(200).json;
+    let mut shown = vec![(pass(&world).0, first)];
+    for round in 0..4 {
+        let later = world.clock.now().plus(Duration::from_hours(24)).to_string();
+        ids.push(world.accepted(&email_with(json!({ "scheduledAt": later }))).await);
+        let sent = world
+            .accepted(&email_with(json!({ "to": ["ada@reader.test", "nobody@reader.test"] })))
+            .await;
+        world.until(&sent, &["partially_delivered"]).await;
+        if round == 2 {
+            let path = format!("/v1/messages/{}/cancel", ids[0]);
+            world.post(&path, &json!({})).await.expect(200);
+        }
+        let seen = stats("").await.expect(200).json;
+        shown.push((pass(&world).0, seen));
+    }
+    assert_eq!(shown[4].1["totals"]["canceled"], 1);
+    for (at, seen) in &shown {
+        assert_eq!(stats(&format!("&at={at}")).await.expect(200).json, *seen, "{at}");
+    }
+    let ahead = world.clock.now().plus(HOUR);
+    assert_eq!(stats(&format!("&at={ahead}")).await.expect(422).fields(), ["at"]);
 }

@@ -12,7 +12,8 @@ use std::{
 use eventlog::{
     Append, EventLog, InstanceKey, KeepJournal, Log, LogOptions, NewEvent, Notary, Position,
     PruneError, Pruned, Pruning, ReadError, Recorded, Signed, SignedCheckpoint, VerifyError,
-    VerifyReport, Version, rebuild, verify_consistency, verify_inclusion, verify_signed,
+    VerifyReport, Version, backup_piece, rebuild, verify_consistency, verify_inclusion,
+    verify_signed,
 };
 use model::{EventId, InstanceId, StreamId, Timestamp};
 
@@ -214,6 +215,12 @@ fn what_stays_reads_verifies_and_is_proved_as_before() {
         assert_eq!(log.pruned().unwrap(), Some(pruned));
         assert_stays(&log, &events, &stay, &signed);
         log.verify(&mut |_, _| {}).unwrap();
+        // A backup has no place for gaps: one that was not begun before must not seem whole.
+        let head = *log.head().borrow();
+        let begun = backup_piece(&log, Position::START, head);
+        assert!(matches!(begun, Err(ReadError::Pruned { last: at }) if at == last));
+        let goes_on = backup_piece(&log, last, head).unwrap();
+        assert_eq!(&goes_on[..32], events[last.get() as usize - 1].hash.as_bytes());
         block_on(log.close()).unwrap();
         drop(log);
 

@@ -204,6 +204,35 @@ impl Logs {
         Ok(Page { rows, next: more.then_some(LogCursor { app, place: last }) })
     }
 
+    /// Where the events of an app stand that were recorded from `from` up to and at `at`, the oldest
+    /// first.
+    ///
+    /// # Errors
+    /// [`QueryError::TooWide`]: there are more than `most`.
+    pub(crate) fn positions(
+        &self,
+        app: AppId,
+        from: Timestamp,
+        at: Timestamp,
+        most: usize,
+    ) -> Result<Vec<Position>, QueryError> {
+        let end = Timestamp::from_millis(at.as_millis().saturating_add(1));
+        let before = Place { at: end, position: Position::START };
+        let mut found = Vec::new();
+        for entry in Backwards::<1>::of(&self.table, &app_prefix(app), before, NAME)? {
+            let place = entry?.place;
+            if place.at < from {
+                break;
+            }
+            if found.len() == most {
+                return Err(QueryError::TooWide);
+            }
+            found.push(place.position);
+        }
+        found.reverse();
+        Ok(found)
+    }
+
     /// The places before the cursor and the end of the time, newest first; and whether what marks
     /// each fits.
     fn places(&self, app: AppId, query: &LogQuery) -> Result<(Places, Place), QueryError> {

@@ -11,6 +11,7 @@
 
 mod alarms;
 mod audit;
+mod beside;
 mod conservation;
 mod disk_full;
 mod feed;

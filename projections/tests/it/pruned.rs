@@ -8,7 +8,10 @@ use eventlog::{
     Pruning, Recorded, Version,
 };
 use model::{Event, StreamId, Timestamp, message::Message};
-use projections::{LogQuery, MAX_FEED_PAGE, MAX_PAGE, OpenError, QueryError, ReadModels, Until};
+use projections::{
+    GroupBy, Interval, LogQuery, MAX_FEED_PAGE, MAX_PAGE, OpenError, Past, QueryError, ReadModels,
+    StatsQuery, Until,
+};
 
 use crate::support::{World, dumps, vault};
 
@@ -199,6 +202,17 @@ fn told_what_is_gone(world: &World, log: &Arc<Log>, read: &ReadModels, last: Pos
             }
         }
         assert_eq!(rows, head - first, "the logs hold what the feed holds");
+        // Statistics of the past follow from events.
+        let pruned = log.pruned().unwrap().unwrap().at;
+        let hours = |count: u64| Duration::from_secs(count * 3_600);
+        for (from, is_there) in [(pruned, false), (pruned.plus(hours(2)), true)] {
+            let (interval, group_by) = (Interval::Hour, GroupBy::None);
+            let query = StatsQuery { from, to: from.plus(hours(1)), interval, group_by };
+            let past = Past::statistics(log.as_ref(), read.logs(), app, &query, world.now);
+            assert_eq!(past.is_ok(), is_there, "{past:?}");
+            let told = matches!(past, Err(QueryError::PrunedUntil { at }) if at == pruned);
+            assert_eq!(told, !is_there);
+        }
     }
     // What was before cannot be shown; from there on it can.
     let replay = |until| {
