@@ -457,11 +457,18 @@ fn rows_of(layers: &Layers, name: &str) -> Rows {
     Rows::new(layers.clone(), number)
 }
 
-fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
-    let pruned = opening.log.pruned().map_err(Halt::from)?;
-    if let Some(pruned) = pruned.filter(|pruned| opening.until.is_before(pruned.last, pruned.at)) {
-        return Err(OpenError::Pruned { position: pruned.last });
+/// Whether what is asked for was not before events were pruned.
+fn check_there(log: &dyn EventLog, until: Until) -> Result<(), OpenError> {
+    match log.pruned().map_err(Halt::from)? {
+        Some(pruned) if until.is_before(pruned.last, pruned.at) => {
+            Err(OpenError::Pruned { position: pruned.last })
+        }
+        _ => Ok(()),
     }
+}
+
+fn open_once(opening: &mut Opening<'_>) -> Result<ReadModels, OpenError> {
+    check_there(opening.log.as_ref(), opening.until)?;
     let store = store::open(&opening.place)?;
     let (log, vault) = (Arc::clone(&opening.log), opening.vault.clone());
     let tables = NAMES.iter().map(|name| store.table(name)).collect::<Result<_, _>>();

@@ -27,7 +27,7 @@ pub(super) fn rebuilding(state: &Rebuilding) -> Value {
             "status": "running", "position": at.position.get(), "head": at.head.get(),
         }),
         Rebuilding::Done(position) => json!({ "status": "done", "position": position.get() }),
-        Rebuilding::Failed(reason) => json!({ "status": "failed", "reason": reason }),
+        Rebuilding::Failed(reason) => json!({ "status": "failed", "reason": &**reason }),
     }
 }
 

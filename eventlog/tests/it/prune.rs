@@ -220,7 +220,10 @@ fn what_stays_reads_verifies_and_is_proved_as_before() {
         let begun = backup_piece(&log, Position::START, head);
         assert!(matches!(begun, Err(ReadError::Pruned { last: at }) if at == last));
         let goes_on = backup_piece(&log, last, head).unwrap();
-        assert_eq!(&goes_on[..32], events[last.get() as usize - 1].hash.as_bytes());
+        assert_eq!(
+            &goes_on[..32],
+            events[usize::try_from(last.get()).unwrap() - 1].hash.as_bytes()
+        );
         block_on(log.close()).unwrap();
         drop(log);
 

@@ -20,7 +20,11 @@ mod listed;
 mod log_engine;
 mod logs;
 mod messages;
-#[expect(dead_code, reason = "what the tests of the log mount, as it stands there")]
+#[expect(
+    dead_code,
+    clippy::print_stdout,
+    reason = "what the tests of the log mount, as it stands there; it says why it skips"
+)]
 #[path = "../../../eventlog/tests/it/mounts.rs"]
 mod mounts;
 mod policies;

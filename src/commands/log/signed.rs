@@ -92,10 +92,10 @@ pub(super) fn key(output: &OutputArguments) -> Result<(), Failure> {
     print_line(&key.verifier().to_string()).map(|_| ())
 }
 
-/// Prints the newest checkpoint.
+/// Prints the newest checkpoint, with the empty line that ends one in a file.
 pub(super) fn checkpoint(config: &ConfigArguments) -> Result<(), Failure> {
     let text = newest(&dir(config)?.join("checkpoints"))?.to_string();
-    print_line(text.trim_end()).map(|_| ())
+    print_line(&format!("{}\n", text.trim_end())).map(|_| ())
 }
 
 /// Prints the proof that one tree goes on from another.
