@@ -51,7 +51,7 @@ fn queries(name: &str, world: &World, message: &str) -> Option<(String, &'static
     match name {
         // Bounds and forms: they name nothing.
         "limit" | "after" | "waitSeconds" | "from" | "to" | "interval" | "groupBy" | "type"
-        | "version" | "cursor" => None,
+        | "version" | "cursor" | "at" | "epoch" => None,
         "messageId" => Some((message.to_owned(), "msg_01kb05yt7qe5tvnr4w8jhjkz2m")),
         "recipient" => Some(("ada@reader.test".to_owned(), "nobody@elsewhere.test")),
         "actor" => {
