@@ -9,7 +9,7 @@ use model::{
     domain::DomainEvent,
     erasure::ErasureEvent,
     event::{KeyedHash, SealedText},
-    instance::{InstanceEvent, LogPruned, MasterKeyRotated, SignInRefused},
+    instance::{InstanceEvent, LogPruned, MasterKeyRotated, Restored, SignInRefused},
     letter::LetterEvent,
     message::{MessageEvent, SuppressionReason},
     reading::{ContentRead, ReadingEvent, Shown},
@@ -110,6 +110,9 @@ impl World {
         let (reason, address) = (SuppressionReason::Bounce, Some(sealed()));
         let added = SuppressionAdded { tenant, app, recipient, reason, address };
         self.append(stream, SuppressionEvent::from(added).encode(&model::By::CommandLine.into()));
+        let restored = Restored { through: 7, backed_up_at: self.now, signed_anew: false };
+        let restored = InstanceEvent::from(restored).encode(&model::By::CommandLine.into());
+        self.append(StreamId::Instance(InstanceId::THIS), restored);
         let pruned = LogPruned {
             up_to: 7,
             up_to_at: self.now,
