@@ -1,6 +1,6 @@
-//! Whether the stream index names every sealed event, and nothing else. To look each event up took
-//! most of the time of a check. So both sides are summed up, in whatever order they come, and only
-//! where the sums differ are events looked up, to say which.
+//! Whether the stream index names every sealed event, and nothing else. To look an event up goes from
+//! the index's root down for each; one walk along the index does not. So both sides are summed up, in
+//! whatever order they come, and only where the sums differ are events looked up, to say which.
 
 use std::hash::{BuildHasher as _, RandomState};
 
