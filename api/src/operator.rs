@@ -116,12 +116,7 @@ impl Endpoint for Ask {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
-        let (request, mut body) = request.split();
-        let shared = Arc::clone(Shared::of(&request)?);
-        if !is_operator(&request, &shared) {
-            Unread::of(&request, &mut body).discard(&shared.options).await;
-            return Err(Problem::new(Code::NotFound).into());
-        }
+        let (request, mut body, shared) = from_operator(request).await?;
         shared.settled().await;
         let answer = match self {
             Self::List => list(&request, &shared).await?,
@@ -151,6 +146,17 @@ impl Endpoint for Ask {
         };
         Ok(Response::builder().content_type("application/json").body(answer.to_string()))
     }
+}
+
+/// A request of an operator. To anybody else there is nothing here.
+async fn from_operator(request: Request) -> poem::Result<(Request, RequestBody, Arc<Shared>)> {
+    let (request, mut body) = request.split();
+    let shared = Arc::clone(Shared::of(&request)?);
+    if !is_operator(&request, &shared) {
+        Unread::of(&request, &mut body).discard(&shared.options).await;
+        return Err(Problem::new(Code::NotFound).into());
+    }
+    Ok((request, body, shared))
 }
 
 /// Whether it is shown the token, by somebody on this host. What differs in time says nothing: keyed

@@ -12,11 +12,10 @@ use poem::{Endpoint, Request, Response};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::{is_operator, parameters, value};
+use super::{from_operator, parameters, value};
 use crate::{
-    body::Unread,
     parts::Shared,
-    problem::{Code, Findings, Problem},
+    problem::{Findings, Problem},
 };
 
 /// How long it is waited until all that was recorded can be signed: it takes a quarter of a second,
@@ -50,12 +49,7 @@ impl Endpoint for Events {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
-        let (request, mut body) = request.split();
-        let shared = Arc::clone(Shared::of(&request)?);
-        if !is_operator(&request, &shared) {
-            Unread::of(&request, &mut body).discard(&shared.options).await;
-            return Err(Problem::new(Code::NotFound).into());
-        }
+        let (request, _, shared) = from_operator(request).await?;
         let given = parameters(&request, &["after", "through"])?;
         let mut findings = Findings::default();
         let mut position = |name: &str| {
