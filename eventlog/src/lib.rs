@@ -30,7 +30,7 @@
 //! | `ballast`, `lock` | space to give up on a full disk; held while the log is in use |
 //! | `restoring` | while a backup is put back here: nobody opens the log meanwhile |
 //! | `checkpoints.before` | what another key signed before a backup was put back without it |
-//! | `sled.aside` | sled's files that could not be used, the last ones |
+//! | `sled.aside` | sled's files from before, while they are made anew |
 //!
 //! # The walk of an append
 //! `Log::append` checks bounds and waits for its place; the committer (one thread) takes what

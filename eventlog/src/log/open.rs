@@ -81,12 +81,16 @@ pub(super) fn recover(
     };
     let end = sealing.end();
     let reached = Checkpoint { position: end.position, hash: end.hash };
-    if known != Some(reached) && end.position > Position::START {
+    let changed = known != Some(reached) || recovery.rebuilt.is_some();
+    if changed && end.position > Position::START {
         index.sync().map_err(|error| store(&error))?;
         reached
             .write(&layout.checkpoint())
             .map_err(|error| OpenError::io(layout.checkpoint(), error))?;
     }
+    // Whole and durable is what is in use now. Where they are left they would be taken for the whole
+    // ones the next time.
+    remove_directory(&layout.sled_aside())?;
     if let Err(error) = keep_ballast(layout, options) {
         tracing::warn!(%error, "no ballast file");
     }
@@ -180,10 +184,15 @@ fn begin_anew(
         None => ChainEnd::START,
     };
     let (sled, aside) = (layout.sled()?, layout.sled_aside());
-    remove_directory(&aside)?;
-    let moved = match std::fs::rename(&sled, &aside) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-        renamed => renamed.map(|()| true).map_err(|error| OpenError::io(&sled, error))?,
+    let moved = if aside.is_dir() {
+        // A crash came while they were made anew: those that were set aside are the whole ones.
+        remove_directory(&sled)?;
+        true
+    } else {
+        match std::fs::rename(&sled, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            renamed => renamed.map(|()| true).map_err(|error| OpenError::io(&sled, error))?,
+        }
     };
     let begun = salvage(&sled, &aside, before, progress);
     if moved && begun.is_err() {

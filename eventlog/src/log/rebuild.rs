@@ -27,9 +27,5 @@ pub fn rebuild(
     let _lock = layout.lock()?;
     let opened = open::recover(&layout, options, Some("a rebuild was asked for"), progress)?;
     let events = opened.sealing.end().position.get();
-    let aside = layout.sled_aside();
-    if aside.exists() {
-        std::fs::remove_dir_all(&aside).map_err(|error| OpenError::io(aside, error))?;
-    }
     Ok(Rebuilt { events, torn_bytes: opened.recovery.torn_bytes })
 }

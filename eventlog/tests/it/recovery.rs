@@ -175,6 +175,29 @@ fn a_rebuild_gives_the_same_log() {
     verify(dir.path(), &mut |_, _| {}).unwrap();
 }
 
+/// A crash at any moment of a rebuild: those that were set aside are still the only whole ones.
+#[test]
+fn a_rebuild_that_was_broken_off_is_begun_anew_from_what_was_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = with_short_journal(dir.path());
+    let before = everything(&Log::open(dir.path(), options.clone()).unwrap());
+    let sled = dir.path().join("sled");
+    for begun in [false, true] {
+        std::fs::rename(&sled, dir.path().join("sled.aside")).unwrap();
+        if begun {
+            // Files of the new ones, and nothing in them yet.
+            let config = sled::Config::new().segment_size(16 * 1024 * 1024).path(&sled);
+            config.open().unwrap().flush().unwrap();
+        }
+        let log = Log::open(dir.path(), options.clone()).unwrap();
+        assert!(log.recovery().rebuilt.is_some());
+        assert_eq!(everything(&log), before);
+        drop(log);
+        assert!(!dir.path().join("sled.aside").exists());
+        verify(dir.path(), &mut |_, _| {}).unwrap();
+    }
+}
+
 /// A log whose journal no longer reaches back to the first event.
 fn with_short_journal(dir: &Path) -> LogOptions {
     let keep_journal =
