@@ -113,7 +113,10 @@ fn ending(file: &mut File) -> Result<(Option<SignedCheckpoint>, u64), Checkpoint
     file.seek(SeekFrom::Start(from))?;
     let mut bytes = Vec::new();
     file.take(window).read_to_end(&mut bytes)?;
-    let text = String::from_utf8_lossy(&bytes);
+    // The window may begin inside a character, and lengths are counted below.
+    let inside = bytes.iter().take_while(|byte| **byte & 0xc0 == 0x80).count();
+    let from = from + inside as u64;
+    let text = String::from_utf8_lossy(bytes.get(inside..).unwrap_or_default());
     let mut parts: Vec<&str> = text.split_inclusive("\n\n").collect();
     // A note is a text and its signatures, each with an empty line behind it.
     while let Some(last) = parts.pop() {
@@ -200,6 +203,20 @@ mod tests {
 
     fn read(path: &Path) -> Vec<SignedCheckpoint> {
         Checkpoints::open(path).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn the_end_is_found_wherever_the_part_that_is_read_begins() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("checkpoints");
+        let note = format!("{}\n", checkpoint(7));
+        let notes = note.repeat(3 * MAX_NOTE_BYTES / note.len());
+        for torn in 0..note.len() {
+            let torn = note.as_bytes().get(..torn).unwrap();
+            std::fs::write(&path, [notes.as_bytes(), torn].concat()).unwrap();
+            let (newest, end) = ending(&mut File::open(&path).unwrap()).unwrap();
+            assert_eq!((newest, end), (Some(checkpoint(7)), notes.len() as u64));
+        }
     }
 
     /// Wherever a crash cuts the file: what was whole stays, and the next one is readable.
