@@ -152,6 +152,13 @@ impl Log {
         let _alone = shared.pruning.try_lock().ok_or(PruneError::Busy)?;
         let generation = shared.layout.generation().map_err(|error| write(&error))? + 1;
         let dir = shared.layout.sled_of(generation);
+        // What an earlier try could not remove is not to be gone on with.
+        match std::fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(write(&error));
+            }
+            _ => {}
+        }
         let pruned =
             Copying::begin(shared, &dir, pruning).and_then(|copying| copying.run(generation));
         if pruned.as_ref().is_err_and(|error| !matches!(error, PruneError::Stopped))

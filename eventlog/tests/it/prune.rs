@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use eventlog::{
@@ -497,7 +497,8 @@ fn pruning(dir: &Path) -> Child {
         .unwrap()
 }
 
-/// `LUMORA_PRUNE_ROUNDS` sets how often; 12 times if not set.
+/// `LUMORA_PRUNE_ROUNDS` sets how often; 12 times if not set, and more until moments of all kinds
+/// were met.
 #[test]
 fn killed_at_any_moment_of_pruning_a_log_opens_verifies_and_has_lost_nothing_else() {
     let rounds: u64 =
@@ -512,13 +513,22 @@ fn killed_at_any_moment_of_pruning_a_log_opens_verifies_and_has_lost_nothing_els
     let (mut half, mut seen) = (0, HashSet::new());
     let scratch = tempfile::tempdir().unwrap();
     let dir = scratch.path().join("log");
-    for _ in 0..rounds {
+    // How long all of it takes here: moments are parts of that.
+    copy(whole.path(), &dir);
+    let begun = Instant::now();
+    assert!(pruning(&dir).wait().unwrap().success());
+    let all = u64::try_from(begun.elapsed().as_micros()).unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
+    for round in 0..10 * rounds {
+        if round >= rounds && half > 0 && seen.len() > 2 {
+            break;
+        }
         if !dir.exists() || seen.len() % 8 == 7 {
             let _absent = std::fs::remove_dir_all(&dir);
             copy(whole.path(), &dir);
         }
         let mut child = pruning(&dir);
-        std::thread::sleep(Duration::from_millis(20 + random.below(1_500)));
+        std::thread::sleep(Duration::from_micros(random.below(all)));
         child.kill().unwrap();
         child.wait().unwrap();
         let generations = std::fs::read_dir(&dir).unwrap().filter(|entry| {
