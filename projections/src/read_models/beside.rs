@@ -12,7 +12,7 @@
 //!   removes the others.
 //! - **It wants as much disk again** as the read models, and the cores that a start would take.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use eventlog::{Position, Store};
 
@@ -53,6 +53,9 @@ pub enum RebuildError {
     /// There is too little space on the disk.
     #[error("there is too little space on the disk")]
     NoRoom,
+    /// Events were pruned meanwhile, which what was made may lack.
+    #[error("the log was pruned meanwhile: begin again")]
+    Pruned,
     /// They could not be made.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -144,6 +147,7 @@ impl ReadModels {
         let place = store::beside(&shared.root, &before)?;
         let (log, vault) = (Arc::clone(&shared.log), shared.vault.clone());
         let until = Until::Position(self.position());
+        let pruned = self.pruned()?;
         let made = open_once(&mut Opening {
             root: &place,
             place: place.clone(),
@@ -160,7 +164,7 @@ impl ReadModels {
             else {
                 return Err(RebuildError::Halted);
             };
-            self.take_their_place(&mut folds, &store, &place, progress)
+            self.take_their_place(&mut folds, (&store, &place), pruned, progress)
         });
         let current = shared.place.lock().clone();
         store::sweep(&shared.root, &current);
@@ -170,8 +174,8 @@ impl ReadModels {
     fn take_their_place(
         &self,
         folds: &mut Folds,
-        store: &Store,
-        place: &std::path::Path,
+        tables: (&Store, &Path),
+        pruned: Option<Position>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Position, RebuildError> {
         let shared = &self.shared;
@@ -197,7 +201,7 @@ impl ReadModels {
         };
         let position = serving.position();
         shared.standing.send_modify(|standing| standing.position = position);
-        let changed = self.change(&mut serving, folds, store, place);
+        let changed = self.change(&mut serving, folds, tables, pruned);
         *running = if follows {
             let place = shared.place.lock().clone();
             match Follower::start(serving, place, shared.standing.clone()) {
@@ -215,15 +219,25 @@ impl ReadModels {
         changed.map(|()| position)
     }
 
+    /// Up to where the log is pruned.
+    fn pruned(&self) -> Result<Option<Position>, RebuildError> {
+        let pruned = self.shared.log.pruned().map_err(Halt::from)?;
+        Ok(pruned.map(|pruned| pruned.last))
+    }
+
     /// Those that serve stand still.
     fn change(
         &self,
         serving: &mut Folds,
         made: &mut Folds,
-        store: &Store,
-        place: &std::path::Path,
+        (store, place): (&Store, &Path),
+        pruned: Option<Position>,
     ) -> Result<(), RebuildError> {
         follow_to(made, serving.position())?;
+        // All that they take is read now: gaps that came later are none in them.
+        if self.pruned()? != pruned {
+            return Err(RebuildError::Pruned);
+        }
         if !store.has_room() {
             return Err(RebuildError::NoRoom);
         }

@@ -10,7 +10,7 @@ use eventlog::{
 use model::{Event, StreamId, Timestamp, message::Message};
 use projections::{
     GroupBy, Interval, LogQuery, MAX_FEED_PAGE, MAX_PAGE, OpenError, Past, QueryError, ReadModels,
-    StatsQuery, Until,
+    RebuildError, StatsQuery, Until,
 };
 
 use crate::support::{World, dumps, vault};
@@ -142,6 +142,41 @@ fn made_anew_from_a_pruned_log_read_models_have_the_same_bytes() {
             assert_eq!(dumps(&live), dumps(&fresh));
         }
     }
+}
+
+/// Tables that are made while events go may lack what they told: they do not take anybody's place.
+#[test]
+fn what_was_made_while_the_log_was_pruned_serves_nobody() {
+    let world = World::grown(7, 900);
+    let dirs = tempfile::tempdir().unwrap();
+    let dir = |name: &str| dirs.path().join(name);
+    let log = open(&dir("log"));
+    copy(&world, 0, &log);
+    let whole: Arc<dyn EventLog> = Arc::clone(&log) as Arc<dyn EventLog>;
+    let notary = Notary::open(&dir("log"), whole, key(), None).unwrap();
+    let head = *log.head().borrow();
+    while log.tree_size() < head {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    notary.sign(world.now).unwrap();
+    block_on(log.close()).unwrap();
+    drop((notary, log));
+
+    let log = open(&dir("log"));
+    let live = read_models(&dir("live"), &log);
+    let before = dumps(&live);
+    let times: Vec<_> = world.events().iter().map(|event| event.at).collect();
+    log.drop_content_before(Hour::of(times[times.len() - 1])).unwrap();
+    let mut cut = Some(times[times.len() * 2 / 5]);
+    let made = live.rebuild_beside(&mut |_| {
+        if let Some(cut) = cut.take() {
+            prune(&log, cut);
+        }
+    });
+    assert!(matches!(made, Err(RebuildError::Pruned)), "{made:?}");
+    assert!(before == dumps(&live));
+    live.rebuild_beside(&mut |_| {}).unwrap();
+    assert!(before == dumps(&live), "and the next one holds what was carried");
 }
 
 /// Messages that are gone are not gone on with.
