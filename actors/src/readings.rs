@@ -13,12 +13,13 @@
 //! - **API keys are not recorded here**: they read what their own app sent, as a program does, and
 //!   an append for each read would put reading at the mercy of the disk.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use model::{
     By, Cause, Event, ReadingId, StreamId, Timestamp,
     reading::{ContentRead, ReadingEvent, Shown},
 };
+use tokio::sync::Mutex;
 
 use crate::{
     Platform,
@@ -52,8 +53,11 @@ impl Aggregate for Reading {
     fn evolve(&mut self, _event: &ReadingEvent, _at: Timestamp) {}
 }
 
+/// When a look was recorded last. Who looks while it is being recorded waits for that.
+type Recorded = Arc<Mutex<Option<Timestamp>>>;
+
 /// What was recorded of late.
-pub(crate) struct Readings(moka::sync::Cache<(By, Shown, StreamId), Timestamp>);
+pub(crate) struct Readings(moka::sync::Cache<(By, Shown, StreamId), Recorded>);
 
 impl Readings {
     pub(crate) fn new() -> Self {
@@ -71,7 +75,8 @@ impl Platform {
         let node = self.node();
         let now = node.now();
         let look = (by, read.shown, read.of);
-        let recorded = node.readings.0.get(&look);
+        let recorded = node.readings.0.get_with(look, Arc::default);
+        let mut recorded = recorded.lock().await;
         if recorded.is_some_and(|at| now.since(at) < RECORDED_EVERY) {
             return Ok(());
         }
@@ -80,7 +85,7 @@ impl Platform {
         let mut reading = Sourced::<Reading>::absent(StreamId::Reading(id));
         match reading.commit(&node.journal, now, &draft).await {
             Ok(()) => {
-                node.readings.0.insert(look, now);
+                *recorded = Some(now);
                 Ok(())
             }
             Err(CommitError::NotWritten(error) | CommitError::Unknown(error)) => {

@@ -25,6 +25,8 @@ use crate::{governed::carry_out, node::Node};
 
 /// Refusals of an account within this have one event.
 const TOLD_EVERY: Duration = Duration::from_hours(1);
+/// When an event could not be written it is tried again no sooner.
+const TRIED_EVERY: Duration = Duration::from_mins(1);
 /// Accounts that are counted at once; beyond it the counts that were looked at least are forgotten.
 const MOST_COUNTED: u64 = 100_000;
 
@@ -61,11 +63,12 @@ impl Refusals {
         Some(std::mem::take(&mut tally.untold))
     }
 
-    /// That many were not told after all; the next one is to be.
-    fn put_back(&self, account: Account, untold: u32) {
+    /// That many were not told after all; the next one in a while is to be. At once, a disk that is
+    /// full would be written to as often as somebody asks.
+    fn put_back(&self, account: Account, untold: u32, now: Timestamp) {
         let tally = self.tally(account);
         let mut tally = tally.lock();
-        tally.told_at = None;
+        tally.told_at = Some(now.minus(TOLD_EVERY.saturating_sub(TRIED_EVERY)));
         tally.untold = tally.untold.saturating_add(untold);
     }
 
@@ -102,7 +105,7 @@ pub(crate) fn note(node: &Arc<Node>, user: Option<&UserView>, by: By) {
         };
         if !told {
             tracing::warn!("a refused sign-in was not recorded; the next one will tell of it");
-            node.refusals.put_back(account, others.saturating_add(1));
+            node.refusals.put_back(account, others.saturating_add(1), node.now());
         }
     });
 }
@@ -140,8 +143,9 @@ mod tests {
     fn what_could_not_be_recorded_is_told_by_the_next_one() {
         let refusals = Refusals::new();
         assert_eq!(refusals.note(ADA, at(0)), Some(0));
-        refusals.put_back(ADA, 1);
-        assert_eq!(refusals.note(ADA, at(1)), Some(1), "at once, for nothing is recorded yet");
+        refusals.put_back(ADA, 1, at(0));
+        assert_eq!(refusals.note(ADA, at(0)), None, "not as often as somebody asks");
+        assert_eq!(refusals.note(ADA, at(1)), Some(2), "soon, for nothing is recorded yet");
         assert_eq!(refusals.note(ADA, at(2)), None);
         let untold = refusals.take_untold(ADA);
         assert_eq!(untold, 1);
