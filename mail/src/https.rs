@@ -50,7 +50,7 @@ pub(crate) async fn dial(
 }
 
 /// An address to post to: `https`, a host by its name, a port, a path. Nobody logs in by it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HttpsUrl {
     host: DomainName,
     port: u16,
@@ -84,9 +84,16 @@ impl FromStr for HttpsUrl {
     }
 }
 
-impl fmt::Display for HttpsUrl {
+impl HttpsUrl {
+    /// Whom it is of: all of it that may be told, for the path may be what lets us in.
+    pub const fn host(&self) -> &DomainName {
+        &self.host
+    }
+}
+
+impl fmt::Debug for HttpsUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "https://{}:{}{}", self.host, self.port, self.path)
+        write!(f, "HttpsUrl(https://{}:{}/…)", self.host, self.port)
     }
 }
 
@@ -186,7 +193,8 @@ mod tests {
 
     #[test]
     fn addresses_are_read_and_what_is_odd_is_refused() {
-        let read = |text: &str| text.parse::<HttpsUrl>().map(|url| url.to_string());
+        let told = |url: HttpsUrl| format!("https://{}:{}{}", url.host, url.port, url.path);
+        let read = |text: &str| text.parse::<HttpsUrl>().map(told);
         for (text, known) in [
             ("https://log.example", "https://log.example:443/"),
             ("https://log.example/", "https://log.example:443/"),
@@ -194,6 +202,8 @@ mod tests {
         ] {
             assert_eq!(read(text).as_deref(), Ok(known));
         }
+        let secret: HttpsUrl = "https://log.example/a-token".parse().unwrap();
+        assert_eq!(format!("{secret:?}"), "HttpsUrl(https://log.example:443/…)");
         for wrong in [
             "",
             "http://log.example/",
